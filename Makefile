@@ -1,0 +1,46 @@
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test slow lint types format bench clean
+
+demo: $(VENV)/installed  ## the main job on scikit-learn's digits: condense, search, verdict, report
+	rm -rf runs/demo
+	$(BIN)/hcdc condense digits --size 50 --out runs/demo
+	$(BIN)/hcdc search runs/demo --algorithm random --trials 40
+	$(BIN)/hcdc evaluate runs/demo --configs 24 --seeds 2
+
+test: $(VENV)/developing  ## everything that takes seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/developing  ## whole runs on real data; minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developing
+	$(BIN)/pyright
+
+format: $(VENV)/developing
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/developing  ## cost against bank points, memory against Neumann terms
+	$(BIN)/python benchmarks/growth.py
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[all]'
+	touch $@
+
+$(VENV)/developing: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable '.[dev]'
+	touch $@ $(VENV)/installed

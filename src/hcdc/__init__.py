@@ -1,0 +1,36 @@
+"""Hyperparameter-calibrated dataset condensation.
+
+Public names are loaded when first used, so that `hcdc --help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_ROOMS = {
+    "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "Unrolled", "hypergradient", "hypergradients"),
+    "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
+    "hcdc.data": ("GraphData", "ImageData", "Real", "Source", "Splits", "from_pyg", "load"),
+    "hcdc.errors": ("ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "RunExistsError", "SpaceError"),
+    "hcdc.evaluate": ("Evaluation", "Judge", "verdict", "write_report"),
+    "hcdc.models": ("ConvMix", "PolyFilter", "problem_for"),
+    "hcdc.run": ("condense_source", "method_named", "task_for"),
+    "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),
+    "hcdc.spaces": ("Choice", "Int", "Space"),
+    "hcdc.store": ("Checkpoint", "Condensed", "load_condensed"),
+}  # fmt: skip
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hcdc' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

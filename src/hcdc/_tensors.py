@@ -1,0 +1,61 @@
+"""Algebra on dictionaries of tensors: the few operations that `torch` lacks.
+
+A *batched* dictionary has one more leading dimension in every tensor, the same size B in all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+TensorDict = dict[str, Tensor]
+
+
+def stack(items: Sequence[Mapping[str, Tensor]]) -> TensorDict:
+    """B dictionaries of the same keys -> one batched dictionary."""
+    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
+
+
+def concatenate(items: Sequence[Mapping[str, Tensor]]) -> TensorDict:
+    """Batched dictionaries -> one, their batches one after the other."""
+    return {key: torch.cat([item[key] for item in items]) for key in items[0]}
+
+
+def take(batch: Mapping[str, Tensor], index: int | slice | Tensor) -> TensorDict:
+    """The members `index` of a batched dictionary."""
+    return {key: value[index] for key, value in batch.items()}
+
+
+def expand(item: Mapping[str, Tensor], size: int) -> TensorDict:
+    """One dictionary -> a batch of `size` copies of its own memory."""
+    return {key: value.unsqueeze(0).repeat(size, *[1] * value.ndim) for key, value in item.items()}
+
+
+def batch_size(batch: Mapping[str, Tensor]) -> int:
+    """B of a batched dictionary."""
+    return next(iter(batch.values())).shape[0]
+
+
+def ravel(batch: Mapping[str, Tensor]) -> Tensor:
+    """Batched dictionary -> [B, P], keys in their own order."""
+    size = batch_size(batch)
+    return torch.cat([value.reshape(size, -1) for value in batch.values()], 1)
+
+
+def unravel(flat: Tensor, like: Mapping[str, Tensor]) -> TensorDict:
+    """[B, P] -> the batched dictionary whose keys and shapes are those of `like`; inverse of `ravel`."""
+    parts = flat.split([value[0].numel() for value in like.values()], 1)
+    return {key: part.reshape(value.shape) for (key, value), part in zip(like.items(), parts, strict=True)}
+
+
+def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes: the identity of data on disk and in memory."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        value = tensor.detach().cpu().contiguous()
+        total.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()

@@ -1,0 +1,30 @@
+"""The mathematics: problem, inner solver, adjoint and linear solver, four parts that compose."""
+
+from hcdc.bilevel.adjoint import (
+    Implicit,
+    SecondOrder,
+    Solution,
+    Unrolled,
+    check_dependence,
+    hypergradient,
+    hypergradients,
+    sensitivities,
+)
+from hcdc.bilevel.inner import Adam, Recipe, fit, initialise
+from hcdc.bilevel.linear import (
+    CG,
+    Direct,
+    LinearSolution,
+    LinearSolver,
+    Neumann,
+    Nystrom,
+    Result,
+    largest_eigenvalue,
+)
+from hcdc.bilevel.problem import Bilevel, Scored, Stochastic
+
+__all__ = [
+    "CG", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom", "Recipe",
+    "Result", "Scored", "SecondOrder", "Solution", "Stochastic", "Unrolled", "check_dependence", "fit", "hypergradient",
+    "hypergradients", "initialise", "largest_eigenvalue", "sensitivities",
+]  # fmt: skip

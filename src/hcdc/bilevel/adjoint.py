@@ -1,0 +1,186 @@
+"""Hypergradients: the gradient of the validation criterion at the trained parameters, with respect to lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vjp, vmap
+
+from hcdc._tensors import expand, ravel, take, unravel
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel.linear import CG, LinearSolution, LinearSolver, Result
+from hcdc.bilevel.problem import Bilevel
+from hcdc.errors import ConvergenceError, InputError
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """d outer / d lambda = -M (H + damping I)^-1 grad_theta outer + grad_lambda outer  (Eq. (IFT) of the paper).
+
+    H = grad^2_theta inner and M = grad_lambda grad_theta inner. The second, *direct* term vanishes only where lambda
+    reaches the validation loss through theta alone; architecture weights and filter coefficients also enter the
+    forward pass, so it is kept unless `direct=False` drops it, as the paper does.
+    """
+
+    solver: LinearSolver = field(default_factory=CG)
+    damping: float = 0.0
+    direct: bool = True
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """Differentiate through `steps` steps of gradient descent at `lr` on the inner objective, from the given params.
+
+    From a minimum this equals `Implicit(Neumann(terms=steps - 1, scale=lr))`; memory grows with `steps`.
+    """
+
+    steps: int = 20
+    lr: float = 0.1
+
+
+class Solution(NamedTuple):
+    """How the hypergradients of a batch were found: `residual` [B] and `result` [B] (codes of `Result`) of the linear
+    systems, and the number of Hessian-vector products that each of them took."""
+
+    residual: Tensor
+    result: Tensor
+    products: int
+
+    @property
+    def succeeded(self) -> bool:
+        return bool((self.result == Result.SUCCESS).all())
+
+
+def hypergradient(
+    problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, *, adjoint: Implicit | Unrolled, throw: bool = True
+) -> tuple[Hyper, Solution]:
+    """Hypergradient at one point; see `hypergradients`, of which this is the case B = 1."""
+    found, solution = hypergradients(problem, expand(params, 1), expand(hyper, 1), train, val, adjoint=adjoint, throw=throw)
+    return take(found, 0), solution
+
+
+def hypergradients(
+    problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, *, adjoint: Implicit | Unrolled, throw: bool = True
+) -> tuple[Hyper, Solution]:
+    """Hypergradients at B points at once, for batched `params` and `hyper`.
+
+    With `throw`, a linear system that did not succeed, or an unrolled path that left the finite numbers, raises
+    `ConvergenceError`; without, its code is in the `Solution` and its best iterate in the answer. A hyperparameter that
+    enters neither loss raises `InputError` either way: the learning rate and other settings of the optimiser have no
+    hypergradient at the optimum.
+    """
+    check_dependence(problem, take(params, 0), take(hyper, 0), train, val)
+    if isinstance(adjoint, Unrolled):
+        total, solution = _unrolled(problem, params, hyper, train, val, adjoint)
+    else:
+        total, solution = _implicit(problem, params, hyper, train, val, adjoint)
+    if throw:
+        _throw_unless_solved(solution)
+    return total, solution
+
+
+def sensitivities(problem: Bilevel, params: Params, hyper: Hyper, train: Any, adjoint: Implicit) -> tuple[Params, LinearSolution]:
+    """d theta*/d lambda_j = -(H + damping I)^-1 M^T e_j for every coordinate j of lambda.
+
+    Returns a dictionary of tensors [B, k, ...], k the number of coordinates, and the solution of the B k systems.
+    One solve a coordinate; every hypergradient of whatever validation loss is then a product with these.
+    """
+    flat = ravel(hyper)
+    size, coordinates = flat.shape
+    second = SecondOrder.at(problem, params, hyper, train, adjoint.damping)
+    columns: list[Tensor] = []
+    solutions: list[LinearSolution] = []
+    for j in range(coordinates):
+        tangent = torch.zeros_like(flat)
+        tangent[:, j] = 1
+        right = second.mixed_transposed(unravel(tangent, hyper))
+        solutions.append(adjoint.solver.solve(second.hessian, right))
+        columns.append(-solutions[-1].x)
+    stacked = torch.stack(columns, 1)
+    shapes = {key: value[0].shape for key, value in params.items()}
+    parts = stacked.split([shape.numel() for shape in shapes.values()], 2)
+    out = {key: part.reshape(size, coordinates, *shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}
+    residual = torch.stack([s.residual for s in solutions], 1)
+    result = torch.stack([s.result for s in solutions], 1)
+    return out, LinearSolution(stacked, residual, result, sum(s.products for s in solutions))
+
+
+class SecondOrder(NamedTuple):
+    """Products with the second derivatives of the inner objective at B points; the graph is built once and reused."""
+
+    hessian: Callable[[Tensor], Tensor]
+    """[B, P] -> [B, P]: (H + damping I) v."""
+    mixed: Callable[[Tensor], Tensor]
+    """[B, P] -> [B, k]: M v."""
+    mixed_transposed: Callable[[Hyper], Tensor]
+    """batched hyper -> [B, P]: M^T u."""
+
+    @classmethod
+    def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
+        gradient = vmap(grad(lambda p, h: problem.inner(p, h, train)))
+        pullback = vjp(gradient, params, hyper)[1]
+
+        def hessian(vector: Tensor) -> Tensor:
+            return ravel(pullback(unravel(vector, params))[0]) + damping * vector
+
+        def mixed(vector: Tensor) -> Tensor:
+            return ravel(pullback(unravel(vector, params))[1])
+
+        def mixed_transposed(tangent: Hyper) -> Tensor:
+            return ravel(jvp(lambda h: gradient(params, h), (hyper,), (tangent,))[1])
+
+        return cls(hessian, mixed, mixed_transposed)
+
+
+def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any) -> None:
+    """Raise `InputError` for a hyperparameter that reaches neither the inner nor the outer loss."""
+    leaves = {key: value.detach().requires_grad_() for key, value in hyper.items()}
+    total = problem.inner(params, leaves, train) + problem.outer(params, leaves, val)
+    if total.requires_grad:
+        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+        unused = [key for key, value in zip(leaves, found, strict=True) if value is None]
+    else:
+        unused = list(leaves)
+    if unused:
+        rule = "enters neither the training nor the validation loss, so its hypergradient does not exist"
+        remedy = "leave settings of the optimiser (learning rate, batch size) out of the space, or use it in the loss"
+        raise InputError("space", unused, rule, remedy)
+
+
+def _outer_gradients(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> tuple[Params, Hyper]:
+    return vmap(grad(lambda p, h: problem.outer(p, h, val), argnums=(0, 1)))(params, hyper)
+
+
+def _implicit(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, adjoint: Implicit) -> tuple[Hyper, Solution]:
+    partial, direct = _outer_gradients(problem, params, hyper, val)
+    second = SecondOrder.at(problem, params, hyper, train, adjoint.damping)
+    found = adjoint.solver.solve(second.hessian, ravel(partial))
+    indirect = unravel(second.mixed(found.x), hyper)
+    total = {key: (direct[key] if adjoint.direct else 0.0) - indirect[key] for key in hyper}
+    return total, Solution(found.residual, found.result, found.products)
+
+
+def _unrolled(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, adjoint: Unrolled) -> tuple[Hyper, Solution]:
+    def objective(start: Params, point: Hyper) -> Tensor:
+        current = start
+        for _ in range(adjoint.steps):
+            slope = grad(lambda p: problem.inner(p, point, train))(current)
+            current = {key: current[key] - adjoint.lr * slope[key] for key in current}
+        return problem.outer(current, point, val)
+
+    found = vmap(grad(objective, argnums=1))(params, hyper)
+    flat = ravel(found)
+    finite = torch.isfinite(flat).all(1)
+    result = torch.where(finite, int(Result.SUCCESS), int(Result.DIVERGED))
+    return found, Solution(torch.zeros_like(flat[:, 0]), result, adjoint.steps)
+
+
+def _throw_unless_solved(found: Solution) -> None:
+    if not found.succeeded:
+        worst, residual = Result(int(found.result.max())), float(found.residual.max())
+        count = int((found.result != Result.SUCCESS).sum())
+        raise ConvergenceError(f"{count} of {found.result.numel()} hypergradients failed (residual {residual:.2g}): {worst.message}")

@@ -1,0 +1,49 @@
+"""The bilevel problem that a model, its loss and its data make together."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hcdc._typing import Hyper, Noise, Params
+
+
+class Bilevel(Protocol):
+    """theta*(lambda) = argmin_theta inner(theta, lambda, train); find lambda that minimises outer(theta*, lambda, val).
+
+    Both losses are scalars, twice differentiable, pure (no state, no random numbers of their own) and, like `init`,
+    made of `torch` operations that `torch.func.vmap` can batch.
+    """
+
+    def init(self, hyper: Hyper, generator: torch.Generator) -> Params: ...
+    def inner(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
+        """The training objective, regularisation included, without its noise."""
+        ...
+
+    def outer(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
+        """The validation criterion, lower is better."""
+        ...
+
+
+@runtime_checkable
+class Stochastic(Protocol):
+    """A problem trained under noise (dropout, augmentation), drawn outside of the loss so that the loss stays pure."""
+
+    def noise(self, data: Any, generator: torch.Generator) -> Noise:
+        """One draw; one draw serves every member of a batch of models (common random numbers)."""
+        ...
+
+    def noisy(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        """The inner objective under `noise`."""
+        ...
+
+
+@runtime_checkable
+class Scored(Protocol):
+    """A problem whose models can be judged by more than the outer criterion."""
+
+    def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+        """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better)."""
+        ...

@@ -1,0 +1,101 @@
+"""Flags to dataclasses; one JSON object or a few plain lines out; errors as one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hcdc.cli import commands
+from hcdc.errors import HcdcError
+
+app = typer.Typer(
+    help="Condense a dataset to a tiny one that ranks hyperparameters as the whole does.", pretty_exceptions_enable=False, no_args_is_help=True
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
+
+
+@app.command()
+def condense(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="cora, citeseer, pubmed, digits, cifar10, or the path of a graph in an .npz.")],
+    out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
+    size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
+    val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
+    method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x or random.")] = "hcdc",
+    driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    space: Annotated[str | None, typer.Option(help="polyfilter (graphs) or convmix (images) [default: by the data].")] = None,
+    order: Annotated[int | None, typer.Option(help="polyfilter: powers of the graph [default: 3].")] = None,
+    basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian or chebyshev [default: adjacency].")] = None,
+    criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
+    steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Make a condensed set of DATA in DIR."""
+    family = {key: value for key, value in (("order", order), ("basis", basis)) if value is not None}
+    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family | {"criterion": criterion}, steps, resume, root)
+    _emit(commands.condense(request), as_json)
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    configs: Annotated[int, typer.Option(help="Configurations to rank.")] = 80,
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 5,
+    config_seed: Annotated[int, typer.Option(help="Seed that draws the configurations.")] = 123,
+    cache: Annotated[Path | None, typer.Option(help="Where finished trainings are kept [default: DIR/trainings].")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
+    _emit(commands.evaluate(folder, configs, seeds, config_seed, cache, root), as_json)
+
+
+@app.command()
+def search(
+    folder: Folder,
+    algorithm: Annotated[str, typer.Option(help="grid, random or hypergradient.")] = "random",
+    trials: Annotated[int, typer.Option(help="Configurations to train.")] = 80,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Search hyperparameters on the condensed set in DIR."""
+    _emit(commands.search(folder, algorithm, trials, seed), as_json)
+
+
+@app.command()
+def show(folder: Folder, as_json: Json = False) -> None:
+    """Say what DIR holds."""
+    _emit(commands.show(folder), as_json)
+
+
+@app.command()
+def verify(folder: Folder, as_json: Json = False) -> None:
+    """Check that DIR is whole and unedited."""
+    _emit(commands.verify(folder), as_json)
+
+
+def _emit(answer: commands.Answer, as_json: bool) -> None:
+    text = json.dumps(answer.facts, allow_nan=False) if as_json else "\n".join(answer.lines)
+    sys.stdout.write(text + "\n")
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point: exit 0 on success, 2 on bad input, 130 when interrupted."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except HcdcError as error:
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"error: {message}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; `hcdc condense ... --resume` goes on from the last checkpoint\n")
+        raise SystemExit(130) from None

@@ -1,0 +1,224 @@
+"""Hyperparameter-calibrated dataset condensation: S_train by any condenser, S_val by aligning hypergradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hcdc._tensors import TensorDict, stack
+from hcdc.bilevel import fit, initialise
+from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
+from hcdc.condense.optimise import adam_step, cosine
+from hcdc.condense.points import Measure, Points, descend, total_derivative
+from hcdc.condense.task import Condenser, Task
+from hcdc.errors import ConvergenceError
+from hcdc.store import Groups
+
+REJECTED = 20
+"""Consecutive rejected steps after which a run is given up."""
+
+TINY = 1e-8
+"""Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Points measured once, then many cheap steps on S_val.
+
+    `starts` trajectories begin at random points of the relaxed space; at each of `stages` the models are trained on
+    S_train (first as a configuration is, then `more` steps), measured, and moved `rate` down the real hypergradient.
+    """
+
+    starts: int = 256
+    stages: int = 4
+    chunk: int = 128
+    more: int = 60
+    rate: float = 0.35
+    steps: int = 1000
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class Algorithm1:
+    """The paper's Algorithm 1: no bank; lambda follows the hypergradient of S itself.
+
+    `trajectories` (its p) run side by side; each of `repeats` (its K) starts them anew and makes `updates` updates of
+    lambda and S_val, one every `interval` (its T_lambda) training steps. S_val moves by the mean over trajectories.
+    """
+
+    trajectories: int = 32
+    repeats: int = 4
+    updates: int = 10
+    interval: int = 20
+    rate: float = 0.35
+
+
+@dataclass(frozen=True)
+class HCDC:
+    """S_val learned so that hypergradients on it align with the real ones (Eq. (HCDC)).
+
+    Minimises `align` x mean over points of 1 - cos(g_S, g_T), plus `values` x (1 - Pearson correlation, over the batch,
+    of log outer_S with the real validation values), which matches these up to scale and shift; 0 drops a term. The real
+    value of a point is its standardised log outer_T less `accuracy` times its standardised validation accuracy: loss
+    and accuracy rank differently even on the full data, and this says which ranking S is to have. `train` makes S_train;
+    S_val starts from `start`; `structure=False` keeps its adjacency as it started.
+    """
+
+    train: Condenser = CENTROIDS
+    start: Coreset = STRONG
+    driver: Bank | Algorithm1 = field(default_factory=Bank)
+    measure: Measure = field(default_factory=Measure)
+    align: float = 1.0
+    values: float = 1.0
+    accuracy: float = 0.5
+    structure: bool = True
+    lr: float = 1e-3
+    lr_structure: float = 3e-3
+
+    @property
+    def name(self) -> str:
+        return "hcdc"
+
+    def length(self) -> int:
+        return self.train.length() + self._measurements() + self._updates()
+
+    def _measurements(self) -> int:
+        return -(-self.driver.starts // self.driver.chunk) * self.driver.stages if isinstance(self.driver, Bank) else 0
+
+    def _updates(self) -> int:
+        return self.driver.steps if isinstance(self.driver, Bank) else self.driver.repeats * self.driver.updates
+
+    def init(self, task: Task) -> Groups:
+        state = {f"inner/{key}": value for key, value in self.train.init(task).items()}
+        val = self.start.select(task.real.val, task.budget.val, task.generator(3))
+        return state | {"val": val.tensors(), "moments": {}, "health": {"rate": torch.ones(()), "rejected": torch.zeros(())}}
+
+    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        first = self.train.length()
+        if number < first:
+            inner, metrics = self.train.step(task, self._inner(state), number)
+            return state | {f"inner/{key}": value for key, value in inner.items()}, metrics
+        number -= first
+        if isinstance(self.driver, Algorithm1):
+            return self._follow(task, state, self.driver, number)
+        if number < self._measurements():
+            return self._extend(task, state, self.driver, number)
+        number -= self._measurements()
+        bank = Points.from_tensors(state["bank"])
+        index = torch.randint(bank.count, (self.driver.batch,), generator=task.generator(11, number))
+        return self._update(task, state, bank.take(index), number)
+
+    def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
+        return self._train(task, state), rebuild(task.real.val, state["val"])
+
+    def _inner(self, state: Groups) -> Groups:
+        return {key.removeprefix("inner/"): value for key, value in state.items() if key.startswith("inner/")}
+
+    def _train(self, task: Task, state: Groups) -> Any:
+        return self.train.extract(task, self._inner(state))[0]
+
+    def _extend(self, task: Task, state: Groups, driver: Bank, number: int) -> tuple[Groups, dict[str, float]]:
+        """Measure one stage of one chunk of trajectories, then move them."""
+        chunk, stage = divmod(number, driver.stages)
+        train, seed = self._train(task, state), 100 * chunk + stage
+        if stage == 0:
+            count = min(driver.chunk, driver.starts - chunk * driver.chunk)
+            generator = task.generator(7, chunk)
+            hyper = stack([task.space.interior(generator) for _ in range(count)])
+            params, solver = None, task.condensed.solver
+        else:
+            hyper, params = split(state["trajectory"])
+            solver = replace(task.condensed.solver, steps=driver.more)
+        params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + seed, params=params)
+        points = self.measure(task, train, params, hyper, seed)
+        moved = descend(task, hyper, points.target, driver.rate)
+        trajectory = {f"hyper.{key}": value for key, value in moved.items()} | {f"params.{key}": value for key, value in params.items()}
+        added = state | {f"bank/{number}": points.tensors(), "trajectory": trajectory}
+        if number == self._measurements() - 1:
+            added = merged(added)
+        return added, {"points": float(points.count), "real_value": float(points.value.mean())}
+
+    def _follow(self, task: Task, state: Groups, driver: Algorithm1, number: int) -> tuple[Groups, dict[str, float]]:
+        """Train, measure, update S_val and lambda: lines 3 to 8 of Algorithm 1 for all trajectories."""
+        repeat, update = divmod(number, driver.updates)
+        train = self._train(task, state)
+        if update == 0:
+            generator = task.generator(7)
+            hyper = stack([task.space.interior(generator) for _ in range(driver.trajectories)])
+            params = initialise(task.condensed.problem, hyper, task.seed + repeat)
+        else:
+            hyper, params = split(state["trajectory"])
+        solver = replace(task.condensed.solver, steps=driver.interval)
+        params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + number, params=params)
+        points = self.measure(task, train, params, hyper, number)
+        slope, _ = total_derivative(
+            task.condensed.problem, params, hyper, points.sensitivity, rebuild(task.real.val, state["val"]), self.measure.direct
+        )
+        moved = descend(task, hyper, slope.detach(), driver.rate)
+        trajectory = {f"hyper.{key}": value for key, value in moved.items()} | {f"params.{key}": value for key, value in params.items()}
+        return self._update(task, state | {"trajectory": trajectory}, points, number)
+
+    def _update(self, task: Task, state: Groups, points: Points, number: int) -> tuple[Groups, dict[str, float]]:
+        """One Adam step on S_val; a step to where the loss is not finite is taken back and the rate halved."""
+        val = rebuild(task.real.val, state["val"])
+        names = [name for name in val.learnable() if self.structure or name != "adjacency"]
+        leaves = {name: val.learnable()[name].detach().requires_grad_() for name in names}
+        align, values = self.losses(task, points, val.replace(**leaves))
+        loss = self.align * align + self.values * values
+        slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+        health, metrics = state["health"], {"alignment": float(align.detach()), "values": float(values.detach())}
+        scale = float(health["rate"]) * cosine(number, self._updates())
+        rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
+        tensors, moments = adam_step(leaves, slopes, state["moments"], rates)
+        if not _finite(loss, tensors):
+            return state | {"moments": {}, "health": _rejected(health, number)}, metrics
+        moved = val.replace(**tensors).project()
+        return state | {"val": moved.tensors(), "moments": moments, "health": health | {"rejected": torch.zeros(())}}, metrics
+
+    def losses(self, task: Task, points: Points, val: Any) -> tuple[Tensor, Tensor]:
+        """(mean of 1 - cos(g_S, g_T), 1 - correlation of log values) over `points`, on the synthetic `val`."""
+        slope, value = total_derivative(task.condensed.problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
+        align = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
+        wanted = standard(points.value.clamp_min(TINY).log())
+        if self.accuracy:
+            wanted = wanted - self.accuracy * standard(points.accuracy)
+        return align, 1 - correlation(value.clamp_min(TINY).log(), wanted)
+
+
+def merged(state: Groups) -> Groups:
+    """The state with the parts of its bank made one, and the trajectories that made it dropped."""
+    parts = [Points.from_tensors(value) for key, value in state.items() if key.startswith("bank/")]
+    rest = {key: value for key, value in state.items() if not key.startswith("bank/") and key != "trajectory"}
+    return rest | {"bank": Points.join(parts).tensors()}
+
+
+def split(trajectory: TensorDict) -> tuple[TensorDict, TensorDict]:
+    """(hyper, params) of a saved trajectory."""
+    parts = [{key.removeprefix(prefix): value for key, value in trajectory.items() if key.startswith(prefix)} for prefix in ("hyper.", "params.")]
+    return parts[0], parts[1]
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, [B], [B] -> scalar."""
+    return (standard(a) * standard(b)).mean()
+
+
+def standard(a: Tensor) -> Tensor:
+    """Mean 0 and variance 1 (a constant becomes 0)."""
+    centred = a - a.mean()
+    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
+
+
+def _finite(loss: Tensor, tensors: TensorDict) -> bool:
+    return bool(torch.isfinite(loss)) and all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+def _rejected(health: TensorDict, number: int) -> TensorDict:
+    count = health["rejected"] + 1
+    if count > REJECTED:
+        raise ConvergenceError(f"S_val: {REJECTED} steps in a row up to {number} gave values that are not finite; lower `lr` or add damping")
+    return {"rate": health["rate"] / 2, "rejected": count}

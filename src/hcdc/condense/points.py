@@ -1,0 +1,121 @@
+"""Points (theta, lambda) at which hypergradients are to agree, with all that does not depend on S_val."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+
+from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, unravel
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import CG, Bilevel, Implicit, Scored, hypergradients, sensitivities
+from hcdc.condense.task import Task
+
+RealGradient = Literal["path", "synthetic", "trained"]
+
+
+@dataclass(frozen=True)
+class Points:
+    """B points: `params` and `hyper` batched, `sensitivity` d theta^S/d lambda as tensors [B, k, ...], `target` [B, k]
+    the real hypergradient g_T, `value` [B] the real validation criterion and `accuracy` [B] the real validation
+    accuracy, NaN where the problem has none."""
+
+    params: Params
+    hyper: Hyper
+    sensitivity: Params
+    target: Tensor
+    value: Tensor
+    accuracy: Tensor
+
+    @property
+    def count(self) -> int:
+        return int(self.value.shape[0])
+
+    def take(self, index: Tensor) -> Points:
+        parts = (take(self.params, index), take(self.hyper, index), take(self.sensitivity, index))
+        return Points(*parts, self.target[index], self.value[index], self.accuracy[index])
+
+    def tensors(self) -> TensorDict:
+        """Flat names, for a checkpoint; `from_tensors` is the inverse."""
+        groups = {"params": self.params, "hyper": self.hyper, "sensitivity": self.sensitivity}
+        out = {f"{group}.{key}": value for group, tensors in groups.items() for key, value in tensors.items()}
+        return out | {"target": self.target, "value": self.value, "accuracy": self.accuracy}
+
+    @classmethod
+    def from_tensors(cls, tensors: TensorDict) -> Points:
+        def group(name: str) -> TensorDict:
+            return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+        groups = (group("params"), group("hyper"), group("sensitivity"))
+        return cls(*groups, tensors["target"], tensors["value"], tensors["accuracy"])
+
+    @classmethod
+    def join(cls, parts: list[Points]) -> Points:
+        return cls.from_tensors(concatenate([part.tensors() for part in parts]))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the two hypergradients of a point are computed.
+
+    `synthetic` solves the systems of d theta^S/d lambda on S_train. `real` says which real hypergradient is the target:
+    "path", the total derivative of the real validation criterion along theta^S(lambda); "synthetic", Eq. (IFT) with the
+    real training loss at theta^S, as Algorithm 1 is printed; "trained", the same at theta^T, fully trained on the real
+    data for every point. `direct=False` drops the direct terms of both, as the paper does. `real_batch` bounds the
+    number of real validation images looked at by a call.
+    """
+
+    synthetic: Implicit = Implicit(CG(1e-2, 15), damping=1e-3)
+    real: RealGradient = "path"
+    real_solver: Implicit = Implicit(CG(1e-2, 10), damping=1e-3)
+    direct: bool = True
+    real_batch: int | None = 2048
+
+    def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
+        """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
+        problem, val = task.condensed.problem, self._real_val(task, seed)
+        sensitivity, _ = sensitivities(problem, params, hyper, train, self.synthetic)
+        value = vmap(lambda p, h: problem.outer(p, h, val))(params, hyper).detach()
+        if self.real == "path":
+            target = total_derivative(problem, params, hyper, sensitivity, val, self.direct)[0]
+        else:
+            at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=seed)
+            adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
+            found, _ = hypergradients(problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
+            target = ravel(found)
+        return Points(params, hyper, sensitivity, target.detach(), value, _accuracy(problem, params, hyper, val))
+
+    def _real_val(self, task: Task, seed: int) -> Any:
+        val = task.real.val
+        if self.real_batch is None or hasattr(val, "mask") or val.size <= self.real_batch:
+            return val
+        return val.take(torch.randperm(val.size, generator=task.generator(seed, 5))[: self.real_batch])
+
+
+def _accuracy(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> Tensor:
+    if not isinstance(problem, Scored):
+        return torch.full((batch_size(hyper),), float("nan"))
+    return vmap(lambda p, h: problem.metrics(p, h, val)["accuracy"])(params, hyper).detach()
+
+
+def total_derivative(problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True) -> tuple[Tensor, Tensor]:
+    """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], outer [B]), given d theta/d lambda.
+
+    (d theta/d lambda)^T grad_theta outer + grad_lambda outer: linear in the validation gradients, so its derivative with
+    respect to tensors of `val` needs no third derivatives and no further solve.
+    """
+    slopes, value = vmap(grad_and_value(lambda p, h: problem.outer(p, h, val), argnums=(0, 1)))(params, hyper)
+    size = batch_size(hyper)
+    total = ravel(slopes[1]) if direct else torch.zeros_like(ravel(slopes[1]))
+    for key, slope in slopes[0].items():
+        total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
+    return total, value
+
+
+def descend(task: Task, hyper: Hyper, gradient: Tensor, rate: float) -> Hyper:
+    """One normalised step of `rate` down `gradient` [B, k], back onto the relaxed space."""
+    length = gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return task.space.project(unravel(ravel(hyper) - rate * gradient / length, hyper))

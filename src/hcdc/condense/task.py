@@ -1,0 +1,110 @@
+"""What a condenser is asked to do, and the protocol by which every condenser does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hcdc.bilevel import Adam, Recipe
+from hcdc.data import GraphData, Real
+from hcdc.errors import InputError
+from hcdc.models import problem_for
+from hcdc.spaces import Space
+from hcdc.store import Groups
+
+
+class Budget(NamedTuple):
+    """Number of synthetic examples (nodes or images) for training and for validation."""
+
+    train: int
+    val: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A condensation job; `real` holds no test data, so no condenser can see any.
+
+    `condensed` and `full` say how a configuration is trained on S and on the original data; they may differ in
+    regularisation, noise and solver, since a few dozen examples want another recipe than thousands.
+    """
+
+    condensed: Recipe
+    full: Recipe
+    real: Real[Any]
+    space: Space
+    budget: Budget
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        limits = {"size": (self.budget.train, self.real.train), "val-size": (self.budget.val, self.real.val)}
+        for name, (wanted, data) in limits.items():
+            labels = data.labels()
+            classes, most = data.num_classes, int(labels.numel())
+            if not classes <= wanted <= most:
+                part = "training" if name == "size" else "validation"
+                rule = f"must lie between {classes} (one a class) and {most} (the {part} examples)"
+                raise InputError(name, wanted, rule, "choose a number in between")
+
+    def generator(self, *salts: int) -> torch.Generator:
+        """A generator that depends on the seed and `salts` alone, so that a resumed run draws what it would have drawn."""
+        mixed = 0x9E3779B97F4A7C15
+        for salt in (self.seed, *salts):
+            mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
+        return torch.Generator().manual_seed(mixed)
+
+
+class Condenser(Protocol):
+    """A method of condensation: a state of tensors, changed step by step.
+
+    `step` must be a pure function of (task, state, number): whatever is drawn comes from `task.generator(number)`.
+    That makes every method resumable, bit for bit, without doing anything for it.
+    """
+
+    @property
+    def name(self) -> str: ...
+    def length(self) -> int:
+        """Number of steps of a whole run."""
+        ...
+
+    def init(self, task: Task) -> Groups: ...
+    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        """The next state, and metrics worth recording."""
+        ...
+
+    def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
+        """Synthetic training and validation containers."""
+        ...
+
+
+def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tuple[Recipe, Recipe]:
+    """(condensed, full) for the family of `data`, with `settings` of the family in both.
+
+    Graphs: on T 200 steps at 0.01, weight decay 5e-4 and dropout 0.5 (Kipf and Welling 2016); on S the same number of
+    steps at 0.05, nearer to the optimum that implicit differentiation assumes, weight decay 3e-4, and no dropout, which
+    on a few dozen nodes is mostly noise. Measured in `docs/ablations.md`.
+    """
+    problem = problem_for(data, family, **settings)
+    if isinstance(data, GraphData):
+        small = replace(problem, **{"dropout": 0.0, "weight_decay": 3e-4} | settings)
+        return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(200, 0.01))
+    return Recipe(problem, Adam(150, 0.02)), Recipe(problem, Adam(300, 0.01, batch_size=128))
+
+
+def choose(labels: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:
+    """Positions [count] into `labels`, classes in their own proportions (largest remainders), at least one each."""
+    totals = torch.bincount(labels, minlength=classes)
+    exact = totals * (count / labels.numel())
+    quota = exact.floor().long().clamp_min(1)
+    while int(quota.sum()) > count:
+        quota[int((quota - exact).masked_fill(quota <= 1, float("-inf")).argmax())] -= 1
+    while int(quota.sum()) < count:
+        quota[int((exact - quota).masked_fill(quota >= totals, float("-inf")).argmax())] += 1
+    chosen: list[Tensor] = []
+    for label in range(classes):
+        members = (labels == label).nonzero().squeeze(1)
+        order = torch.randperm(members.numel(), generator=generator)[: int(quota[label])]
+        chosen.append(members[order])
+    return torch.cat(chosen)

@@ -1,0 +1,165 @@
+"""From a name or a path to checked `Splits`.
+
+Known names look below `root`, which is an argument, else the environment variable `HCDC_DATA`, else
+`~/.cache/hcdc`. Nothing is ever fetched unless the data is absent there and its own loader downloads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hcdc._tensors import digest
+from hcdc.data.base import Splits
+from hcdc.data.cifar import BATCHES, read_cifar10
+from hcdc.data.graphs import GraphData, graph_splits
+from hcdc.data.images import ImageData, image_splits
+from hcdc.data.sparse import Sparse
+from hcdc.errors import DataError, FormatError, MissingExtraError
+
+PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
+IMAGES = ("digits", "cifar10")
+NPZ_FIELDS = ("edge_index", "y", "train_mask", "val_mask", "test_mask")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded dataset and what identifies it."""
+
+    name: str
+    splits: Splits[Any]
+    sha256: str
+
+    @property
+    def kind(self) -> Literal["graph", "images"]:
+        return "graph" if isinstance(self.splits.train, GraphData) else "images"
+
+
+def load(data: str | Path, root: str | Path | None = None) -> Source:
+    """The dataset of a known name (cora, citeseer, pubmed, digits, cifar10) or of a graph in an .npz file.
+
+    Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
+    for a file that cannot be read, `MissingExtraError` where the loader's library is absent.
+    """
+    name = str(data)
+    folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
+    if name in PLANETOID:
+        splits: Splits[Any] = load_planetoid(name, folder)
+    elif name == "digits":
+        splits = load_digits()
+    elif name == "cifar10":
+        splits = load_cifar10(folder)
+    elif name.endswith(".npz"):
+        splits = load_npz(Path(name))
+    else:
+        known = ", ".join((*PLANETOID, *IMAGES))
+        raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
+    return Source(name, splits, fingerprint(splits))
+
+
+def fingerprint(splits: Splits[Any]) -> str:
+    """SHA-256 of all tensors of the three parts."""
+    return digest((f"{part}.{key}", value) for part, data in splits._asdict().items() for key, value in data.tensors().items())
+
+
+def load_planetoid(name: str, root: Path) -> Splits[GraphData]:
+    """Cora, Citeseer or PubMed with the public split, through `torch_geometric.datasets.Planetoid`.
+
+    Features are row-normalised to sum one, as Kipf and Welling (2016) do.
+    """
+    try:
+        from torch_geometric.datasets import Planetoid
+        from torch_geometric.transforms import NormalizeFeatures
+    except ImportError as error:
+        raise MissingExtraError("torch_geometric", "graphs") from error
+    raw = root / "planetoid" / PLANETOID[name] / "raw"
+    if not raw.is_dir():
+        try:
+            return from_pyg(Planetoid(str(root / "planetoid"), PLANETOID[name], transform=NormalizeFeatures())[0])
+        except OSError as error:
+            raise DataError("DATA", name, f"is not in {raw} and could not be downloaded ({error})", "set HCDC_DATA to where it is") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(raw, Path(scratch) / PLANETOID[name] / "raw")
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                dataset = Planetoid(scratch, PLANETOID[name], transform=NormalizeFeatures())
+            return from_pyg(dataset[0])
+        except DataError:
+            raise
+        except Exception as error:
+            raise FormatError(f"{raw}: not the Planetoid files of {name} ({error}); fetch them again") from error
+
+
+def from_pyg(data: Any) -> Splits[GraphData]:
+    """`Splits` from any `torch_geometric.data.Data` with x, edge_index, y and the three masks."""
+    for field in ("x", *NPZ_FIELDS):
+        if getattr(data, field, None) is None:
+            raise DataError("data", f"no `{field}`", f"must have x, {', '.join(NPZ_FIELDS)}", "add the field")
+    x: Tensor = data.x.float()
+    features = Sparse.from_dense(x) if x.ndim == 2 and (x != 0).float().mean() < 0.2 else x
+    masks = (data.train_mask, data.val_mask, data.test_mask)
+    return graph_splits(features, data.edge_index, data.y, *masks)
+
+
+def load_npz(path: Path) -> Splits[GraphData]:
+    """A graph from an .npz: features `x` [n, d] or as CSR (`x_indptr`, `x_indices`, `x_shape`, `x_data` unless
+    binary), `edge_index` [2, E], `y` [n] and the masks `train_mask`, `val_mask`, `test_mask` [n]."""
+    if not path.is_file():
+        raise DataError("DATA", str(path), "must be a file that exists", "check the path")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            fields = {name: archive[name] for name in archive.files}
+    except (ValueError, TypeError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FormatError(f"{path}: not a readable .npz of plain arrays ({error}); write it again with numpy.savez") from error
+    absent = [name for name in NPZ_FIELDS if name not in fields]
+    absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
+    if absent:
+        raise FormatError(f"{path}: fields {absent} are missing; see the layout in the documentation of `load_npz`")
+    try:
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(fields[name])) for name in NPZ_FIELDS}
+        x = torch.from_numpy(fields["x"]).float() if "x" in fields else _csr(fields)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{path}: arrays of a wrong type or shape ({error})") from error
+    train, val, test = (tensors[name].bool() for name in ("train_mask", "val_mask", "test_mask"))
+    return graph_splits(x, tensors["edge_index"].long(), tensors["y"].long(), train, val, test)
+
+
+def _csr(fields: dict[str, Any]) -> Sparse:
+    rows, columns = (int(value) for value in fields["x_shape"])
+    crow, col = (torch.from_numpy(fields[name].astype(np.int64)) for name in ("x_indptr", "x_indices"))
+    data = fields["x_data"].astype(np.float32) if "x_data" in fields else np.ones(col.numel(), np.float32)
+    return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(data), (rows, columns), check_invariants=True))
+
+
+def load_digits() -> Splits[ImageData]:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey; 1,000 train, 397 validation, 400 test, shuffled once."""
+    try:
+        from sklearn.datasets import load_digits as sklearn_digits
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "images") from error
+    bunch: Any = sklearn_digits()
+    x = torch.from_numpy(bunch.images).float().unsqueeze(1) / 8 - 1
+    order = torch.randperm(x.shape[0], generator=torch.Generator().manual_seed(0))
+    train, val, test = order.split([1000, 397, 400])
+    return image_splits(x, torch.from_numpy(bunch.target).long(), (train, val, test))
+
+
+def load_cifar10(root: Path) -> Splits[ImageData]:
+    """CIFAR-10 from its official python files; the last 10,000 of the 50,000 training images are validation."""
+    x, y = read_cifar10(root)
+    n = x.shape[0] // len(BATCHES)
+    mean, deviation = x[: 4 * n].mean((0, 2, 3), keepdim=True), x[: 4 * n].std((0, 2, 3), keepdim=True)
+    parts = torch.arange(6 * n).split([4 * n, n, n])
+    return image_splits((x - mean) / deviation, y, (parts[0], parts[1], parts[2]), num_classes=10)

@@ -1,0 +1,69 @@
+"""Every error that `hcdc` raises on purpose.
+
+```
+HcdcError
+├── InputError          an argument breaks a rule: names it, its value, the rule and the remedy
+│   ├── DataError       the data given cannot be condensed as it is
+│   └── SpaceError      a configuration or a search space does not fit
+├── FormatError         a file is not what it claims to be (truncated, edited, foreign)
+├── RunExistsError      the output directory already holds a run
+├── MissingExtraError   an optional dependency is needed and absent
+└── ConvergenceError    a solver stopped before its answer could be trusted
+```
+"""
+
+from __future__ import annotations
+
+
+class HcdcError(Exception):
+    """Root of all errors raised by `hcdc`; the command line turns it into one line and exit code 2."""
+
+
+class InputError(HcdcError, ValueError):
+    """An argument breaks a rule.
+
+    The message reads "`argument` = value: rule; remedy", so that one line is enough to mend the call.
+    """
+
+    def __init__(self, argument: str, value: object, rule: str, remedy: str) -> None:
+        self.argument, self.value, self.rule, self.remedy = argument, value, rule, remedy
+        super().__init__(f"`{argument}` = {_short(value)}: {rule}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
+        return type(self), (self.argument, self.value, self.rule, self.remedy)
+
+
+class DataError(InputError):
+    """The data given cannot be condensed as it is."""
+
+
+class SpaceError(InputError):
+    """A configuration or a search space does not fit."""
+
+
+class FormatError(HcdcError):
+    """A file is not what it claims to be: truncated, edited or written by something else."""
+
+
+class RunExistsError(HcdcError):
+    """The output directory already holds a run; nothing was overwritten."""
+
+
+class MissingExtraError(HcdcError, ImportError):
+    """An optional dependency is absent; the message holds the pip line that adds it."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        self.module, self.extra = module, extra
+        super().__init__(f"`{module}` is needed here and is not installed: pip install 'hcdc[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.module, self.extra)
+
+
+class ConvergenceError(HcdcError):
+    """A solver stopped before its answer could be trusted; the message states cause and remedy."""
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,169 @@
+"""Judge an artefact: ranking on the condensed set against ranking on the full data, ceilings, floors, and the bill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipe_from_card
+from hcdc.data import Source
+from hcdc.errors import InputError
+from hcdc.evaluate.ranking import (
+    better_half,
+    bootstrap,
+    ceiling,
+    kendall,
+    regret,
+    spearman,
+)
+from hcdc.evaluate.retrain import Scores, relax_all, retrain
+from hcdc.store import Condensed, Ledger, library_versions
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is trained, trainings done, trainings in all)."""
+
+RecipeName = Literal["condensed", "full"]
+
+FLOORS: dict[str, tuple[Coreset, Coreset]] = {"floor_random": (RANDOM, RANDOM), "floor_strong": (CENTROIDS, STRONG)}
+"""What costs nothing, (to train on, to validate on). Random is the paper's: nodes drawn uniformly, induced subgraphs. Strong
+is the best of those tried: centroids of propagated features, and propagated features of random validation nodes; on
+images, class-balanced real images for both."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured: `facts` has the keys of `hcdc evaluate --json`, the scores are [seeds, configs]."""
+
+    facts: dict[str, Any]
+    configs: list[dict[str, float | int | str]]
+    condensed: Scores
+    full: Scores
+    floors: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`configs` configurations drawn with `config_seed`, trained from each of `seeds` seeds, on S and on the full data.
+
+    Expensive results are kept in `ledger` seed by seed.
+    """
+
+    configs: int = 80
+    seeds: int = 5
+    config_seed: int = 123
+    ledger: Ledger = field(default_factory=lambda: Ledger(None))
+
+    def __post_init__(self) -> None:
+        if self.configs < 4:
+            raise InputError("configs", self.configs, "must be at least 4 for a ranking and its better half", "ask for 4 or more")
+        if self.seeds < 1:
+            raise InputError("seeds", self.seeds, "must be at least 1", "ask for one seed or more")
+
+    def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None) -> Evaluation:
+        """Raises `InputError` when `source` is not the data that `condensed` was made from."""
+        check_source(condensed, source)
+        space, recipes = condensed.space, {name: recipe_from_card(card) for name, card in condensed.card.recipes.items()}
+        drawn = space.configs(self.configs, self.config_seed)
+        versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
+        hyper = relax_all(space, drawn)
+
+        def run(label: str, train: Any, judged_on: dict[str, Any], recipe: RecipeName, cause: dict[str, Any]) -> Scores:
+            parts: list[Scores] = []
+            for seed in range(self.seeds):
+                key = cause | {"seed": seed, "recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": versions}
+                known = self.ledger.get(key)
+                if known is None:
+                    parts.append(retrain(recipes[recipe], hyper, train, judged_on, seed=1000 + seed))
+                    self.ledger.put(key, parts[-1].to_json())
+                else:
+                    parts.append(Scores.from_json(known))
+                if progress is not None:
+                    progress(label, seed + 1, self.seeds)
+            return Scores.join(parts)
+
+        splits, name = source.splits, condensed.card.tensors_sha256
+        small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": name})
+        floors: dict[str, Scores] = {}
+        budget, seed = Budget(**condensed.card.sizes), condensed.card.seed + 10_000
+        task = Task(recipes["condensed"], recipes["full"], splits.real, space, budget, seed)
+        for key, (first, second) in floors_for(source.kind).items():
+            train = first.select(splits.train, budget.train, task.generator(1))
+            val = second.select(splits.val, budget.val, task.generator(2))
+            cause = {"data": source.sha256, "floor": repr((first, second)), "seed_of_floor": seed, **condensed.card.sizes}
+            floors[key] = run(key, train, {"val": val}, "condensed", cause)
+        judged = {"val": splits.val, "test": splits.test}
+        full = run("full data", splits.train, judged, "full", {"data": source.sha256})
+        facts = compare(small, full, floors, condensed, self)
+        return Evaluation(facts, drawn, small, full, floors)
+
+
+def floors_for(kind: str) -> dict[str, tuple[Coreset, Coreset]]:
+    """`FLOORS`, with class-balanced real images in place of what only graphs have."""
+    return FLOORS if kind == "graph" else {"floor_random": (RANDOM, RANDOM), "floor_strong": (STRONG, STRONG)}
+
+
+def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: Condensed, judge: Judge) -> dict[str, Any]:
+    """The figures of an evaluation, from its scores; those that cannot be had (one seed, a constant score) are None."""
+    score = small.criterion["val"].mean(0)
+    truth, test = full.loss["val"].mean(0), full.accuracy["test"].mean(0)
+    card = condensed.card
+    facts: dict[str, Any] = _correlations("spearman", small, full)
+    facts["kendall_loss"] = kendall(small.loss["val"].mean(0), truth)
+    facts["ci95"] = list(bootstrap(small.loss["val"], full.loss["val"]))
+    facts["ceiling_loss"], facts["ceiling_accuracy"] = ceiling(full.loss["val"]), ceiling(full.accuracy["val"])
+    halves = {"loss": full.loss["val"], "accuracy": full.accuracy["val"]}
+    for key, values in halves.items():
+        order = values.mean(0) if key == "loss" else -values.mean(0)
+        facts[f"ceiling_top_half_{key}"] = ceiling(values[:, better_half(order)])
+    facts["own_loss_against_accuracy"] = spearman(-truth, full.accuracy["val"].mean(0))
+    for key, scores in floors.items():
+        facts |= _correlations(key, scores, full)
+    picked = int(score.argmin())
+    facts |= {"picked_config": picked, "picked_test_accuracy": float(test[picked]), "best_test_accuracy": float(test.max()),
+              "regret_top1": regret(score, test, 1), "regret_top5": regret(score, test, 5)}  # fmt: skip
+    facts |= bill(card.seconds, small.seconds, full.seconds, judge.configs)
+    unit = "nodes" if card.data.kind == "graph" else "images"
+    facts |= {"configs": judge.configs, "seeds": judge.seeds, "config_seed": judge.config_seed}
+    facts |= {unit: card.sizes["train"], f"{unit}_val": card.sizes["val"]}
+    facts |= {"data": card.data.name, "method": card.method, "hardware": card.hardware}
+    return {key: _known(value) for key, value in facts.items()}
+
+
+def _known(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, as None."""
+    if isinstance(value, list):
+        return [_known(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def bill(condense: float, small: float, full: float, configs: int) -> dict[str, Any]:
+    """Seconds of each part, and the number of configurations from which condensing has paid for itself (None: never)."""
+    saved = (full - small) / configs
+    return {
+        "seconds_condense": condense,
+        "seconds_search_condensed": small,
+        "seconds_search_full": full,
+        "break_even_configs": math.ceil(condense / saved) if saved > 0 else None,
+    }
+
+
+def check_source(condensed: Condensed, source: Source) -> None:
+    wanted = condensed.card.data.sha256
+    if source.sha256 != wanted:
+        rule = f"must be the data of the artefact (SHA-256 {wanted[:12]}…, this has {source.sha256[:12]}…)"
+        raise InputError("DATA", source.name, rule, "give the file or folder that it was condensed from")
+
+
+def _correlations(prefix: str, small: Scores, full: Scores) -> dict[str, float]:
+    """By loss, and of the criterion against accuracy; over all configurations and within the better half of each truth."""
+    score = small.criterion["val"].mean(0)
+    loss, truth, accuracy = small.loss["val"].mean(0), full.loss["val"].mean(0), full.accuracy["val"].mean(0)
+    top_loss, top_accuracy = better_half(truth), better_half(-accuracy)
+    return {
+        f"{prefix}_loss": spearman(loss, truth),
+        f"{prefix}_accuracy": spearman(-score, accuracy),
+        f"{prefix}_top_half_loss": spearman(loss[top_loss], truth[top_loss]),
+        f"{prefix}_top_half_accuracy": spearman(-score[top_accuracy], accuracy[top_accuracy]),
+    }

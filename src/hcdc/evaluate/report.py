@@ -1,0 +1,291 @@
+"""One self-contained HTML page that says whether the ranking is true, whether it paid, and how to do it again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from torch import Tensor
+
+from hcdc.errors import MissingExtraError
+from hcdc.evaluate import plots
+from hcdc.evaluate.evaluation import Evaluation
+from hcdc.evaluate.verdict import show, verdict
+from hcdc.search import Trial
+from hcdc.store import Condensed, write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATE = "report.html.jinja"
+DASH = "–"
+TOP = 10
+"""Configurations in a table."""
+
+DPI = 200
+"""Two pixels of a figure to one of a screen at its full width."""
+
+FLOORS = {"floor_strong": "strong floor", "floor_random": "random floor"}
+LIGHTS = {"green": "Green", "amber": "Amber", "red": "Red"}
+
+
+class Picture(NamedTuple):
+    """A figure as the page shows it: `source` is a data URI, `width` and `height` are in CSS pixels."""
+
+    title: str
+    caption: str
+    alt: str
+    source: str
+    width: int
+    height: int
+
+
+class Table(NamedTuple):
+    """Cells are text already; of a row with `marked` true the page makes something of."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: int | None = None
+
+
+def require_report() -> None:
+    """Raise `MissingExtraError` where a report could not be written, before the work that it would report."""
+    for module in ("jinja2", "matplotlib"):
+        if find_spec(module) is None:
+            raise MissingExtraError(module, "report")
+
+
+def write_report(
+    path: Path, condensed: Condensed, evaluation: Evaluation, trials: Sequence[Trial] | None = None, *, command: str | None = None
+) -> Path:
+    """Write the page to `path`, whole or not at all, and return `path`; the same arguments give the same bytes.
+
+    `trials` are those of a search on the set, where there was one; `command` is the line that made the set, shown as it
+    is. No request leaves the page: styles and pictures are in it and there is no script. Raises `MissingExtraError`
+    without the extra `report`, `StorageError` where `path` cannot be written.
+    """
+    path = Path(path)
+    write_bytes(path, render(condensed, evaluation, trials, command).encode(errors="replace"))
+    return path
+
+
+def render(condensed: Condensed, evaluation: Evaluation, trials: Sequence[Trial] | None = None, command: str | None = None) -> str:
+    """The page as text; every value is escaped."""
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise MissingExtraError("jinja2", "report") from error
+    source = files("hcdc.evaluate").joinpath(TEMPLATE).read_text("utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    card, judged = condensed.card, verdict(evaluation.facts)
+    with _plain_style():
+        pictures = {"ranking": ranking(evaluation), "bill": [bill(evaluation)], "curves": curves(condensed), "samples": samples(condensed)}
+    return template.render(
+        card=card, unit=_unit(condensed), verdict=judged, light=LIGHTS[judged.light], **pictures,
+        agreement=agreement(evaluation), costs=costs(evaluation.facts), top=top(evaluation), trials=tried(trials),
+        made=made(condensed, evaluation, command), settings=flat(card.settings), recipes=flat(card.recipes), space=flat(card.space),
+    )  # fmt: skip
+
+
+def ranking(evaluation: Evaluation) -> list[Picture]:
+    """Scatter and strips."""
+    facts, small, truth = evaluation.facts, evaluation.condensed.loss["val"], evaluation.full.loss["val"]
+    seeds = "" if small.shape[0] < 2 else f"; bars show one standard deviation over {small.shape[0]} seeds"
+    first = picture(
+        plots.scatter(small, truth, facts["picked_config"]),
+        "This set against the full data",
+        f"Each point is one configuration: the nearer all lie to one rising line, the better this set stands in for the full data{seeds}.",
+    )
+    rows = [plots.Row("optimal", truth.mean(0), 1.0), plots.Row("this set", small.mean(0), facts["spearman_loss"])]
+    for key, name in FLOORS.items():
+        if key in evaluation.floors:
+            rows.append(plots.Row(f"{name} (real examples)", evaluation.floors[key].loss["val"].mean(0), facts[f"{key}_loss"]))
+    second = picture(
+        plots.strips(truth.mean(0), rows),
+        "The rankings side by side",
+        "Each slice is one configuration, coloured by its place on the full data (lighter is better): "
+        "a good row fades from light to dark as the first does.",
+    )
+    return [first, second]
+
+
+def bill(evaluation: Evaluation) -> Picture:
+    """What was spent, and from where on it is less than without condensing."""
+    facts = evaluation.facts
+    condense, small, full = (float(facts[f"seconds_{part}"] or 0) for part in ("condense", "search_condensed", "search_full"))
+    cost = plots.Bill(condense, small, full, facts["configs"], facts["break_even_configs"])
+    caption = "Below, the lines grow with every configuration tried: where they cross, condensing has paid for itself."
+    if cost.break_even is None:
+        caption = "Below, the lines grow with every configuration tried: they never cross, as a training on this set is no quicker."
+    return picture(plots.bill(cost), "Time spent", caption)
+
+
+def curves(condensed: Condensed) -> list[Picture]:
+    """One picture, or none where nothing was recorded."""
+    figure = plots.curves(condensed.card.history)
+    caption = "What the method made smaller while it worked, step by step: falling and then level means that it was finished."
+    return [] if figure is None else [picture(figure, "Progress of condensation", caption)]
+
+
+def samples(condensed: Condensed) -> list[Picture]:
+    """Images of both parts, or the graph of S_val."""
+    val = condensed.val
+    if condensed.card.data.kind == "images":
+        return [_images("Training images", condensed.train), _images("Validation images", val)]
+    drawn = plots.strongest(val)
+    shown = int((drawn.weights > 0).sum()) // 2
+    what = f"the {shown} strongest of {drawn.edges} edges" if shown else "no edges: each node is judged by its own features"
+    part = "" if len(drawn.nodes) == val.size else f" ({len(drawn.nodes)} of {val.size} nodes)"
+    what += ", wider where stronger" if shown else ""
+    caption = f"Each dot is one synthetic node{part}, coloured by its class; {what}."
+    out = [picture(plots.graph_drawing(val), "Validation graph", caption)]
+    if drawn.edges:
+        caption = "How strongly each pair of nodes is joined: bright squares along the diagonal are classes that keep to themselves."
+        out.append(picture(plots.adjacency(val), "Edge weights of the validation graph", caption))
+    return out
+
+
+def _images(title: str, data: Any, limit: int = 100) -> Picture:
+    some = f"{limit} of the {data.size} images" if data.size > limit else f"All {data.size} images"
+    caption = f"{some}, sorted by class, the class number under each; learned images need not look like anything."
+    return picture(plots.image_grid(data.x, data.y, limit=limit), title, caption)
+
+
+def agreement(evaluation: Evaluation) -> Table:
+    """Spearman's correlations, of this set, the floors and the ceiling."""
+    floors = {key: name for key, name in FLOORS.items() if key in evaluation.floors}
+    rows = {"spearman": "this set"} | floors | {"ceiling": "full data, another seed"}
+    keys = ("loss", "top_half_loss", "accuracy", "top_half_accuracy")
+    cells = [[name, *(show(evaluation.facts.get(f"{prefix}_{key}")) for key in keys)] for prefix, name in rows.items()]
+    return Table(("", "by loss", "in its better half", "by accuracy", "in its better half"), cells, 0)
+
+
+def costs(facts: Mapping[str, Any]) -> Table:
+    """The same times as text."""
+    parts = {"Condensing": "condense", "Search on this set": "search_condensed", "Search on the full data": "search_full"}
+    rows = [[name, duration(facts[f"seconds_{key}"])] for name, key in parts.items()]
+    even = facts["break_even_configs"]
+    paid = "never" if even is None else f"from {even} configuration{'' if even == 1 else 's'} on"
+    return Table(("", "time"), [*rows, ["Pays for itself", paid]])
+
+
+def top(evaluation: Evaluation) -> Table:
+    """The best by the criterion on S, with what the full data says of them; the picked one is marked."""
+    score = evaluation.condensed.criterion["val"].mean(0)
+    loss, accuracy = evaluation.full.loss["val"].mean(0), evaluation.full.accuracy["val"].mean(0)
+    test, place = evaluation.full.accuracy["test"].mean(0), loss.argsort(stable=True).argsort(stable=True)
+    rows: list[list[str]] = []
+    order = [int(at) for at in score.argsort(stable=True)[:TOP]]
+    for position, at in enumerate(order, 1):
+        found = [number(score[at]), number(loss[at]), f"{int(place[at]) + 1} of {len(place)}", percent(accuracy[at]), percent(test[at])]
+        rows.append([str(position), configuration(evaluation.configs[at]), *found])
+    head = ("place here", "configuration", "score here", "full loss", "full place", "full accuracy", "test accuracy")
+    picked = evaluation.facts["picked_config"]
+    return Table(head, rows, order.index(picked) if picked in order else None)
+
+
+def tried(trials: Sequence[Trial] | None) -> Table | None:
+    """The best of a search, lowest score first; None without one."""
+    if not trials:
+        return None
+    ranked = sorted(trials, key=lambda trial: trial.score)[:TOP]
+    rows = [[str(at + 1), configuration(trial.config), number(trial.score), duration(trial.seconds)] for at, trial in enumerate(ranked)]
+    return Table((f"place of {len(trials)}", "configuration", "score here", "time"), rows)
+
+
+def made(condensed: Condensed, evaluation: Evaluation, command: str | None) -> Table:
+    """What it takes to do it again, a row each."""
+    card, facts = condensed.card, evaluation.facts
+    unit = _unit(condensed)
+    rows = {
+        "Data": card.data.name,
+        "SHA-256 of the data": card.data.sha256,
+        "Classes": card.data.num_classes,
+        "Method": card.method,
+        "Seed": card.seed,
+        "Steps": card.steps,
+        "Sizes": ", ".join(f"{part} {count} {unit}" for part, count in card.sizes.items()),
+        "SHA-256 of the set": card.tensors_sha256 or None,
+        "Judged on": f"{facts['configs']} configurations drawn with seed {facts['config_seed']}, {facts['seeds']} trainings each",
+        "Hardware": card.hardware,
+        "Versions": ", ".join(f"{name} {release}" for name, release in card.versions.items()),
+        "Command": command,
+    }
+    return Table(("", ""), [[key, text(value)] for key, value in rows.items()])
+
+
+def flat(settings: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, text)."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            rows += flat(cast("Mapping[Any, Any]", value), f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", text(cast("object", value))))
+    return rows
+
+
+def text(value: object) -> str:
+    """A value as it is, a dash for None and for numbers that are not finite."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return DASH
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(text, cast("Sequence[object]", value)))
+    return str(value)
+
+
+def number(value: Tensor | float) -> str:
+    """Four significant digits, with a true minus sign; "diverged" beyond reason."""
+    value = float(value)
+    if not math.isfinite(value):
+        return DASH
+    return "diverged" if value >= plots.DIVERGED else f"{value:#.4g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
+
+
+def percent(value: Tensor | float | None) -> str:
+    """A share in per cent."""
+    return DASH if value is None or not math.isfinite(value) else f"{100 * float(value):.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Three significant digits in the unit that suits."""
+    if seconds is None or not math.isfinite(seconds):
+        return DASH
+    if seconds < 0.1:
+        return "under 0.1 s"
+    span, unit = plots.time_unit(seconds)
+    return f"{seconds / span:.3g} {unit}"
+
+
+def configuration(config: Mapping[str, object]) -> str:
+    """Names and values; a line breaks between pairs, not within one."""
+    values = {name: number(value) if isinstance(value, float) else text(value) for name, value in config.items()}
+    return ", ".join(f"{name}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value}" for name, value in values.items())
+
+
+def picture(figure: Figure, title: str, caption: str) -> Picture:
+    """`figure` as PNG in a data URI."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Picture(title, caption, f"Figure: {title}. {caption}", source, width, height)
+
+
+def _unit(condensed: Condensed) -> str:
+    return "nodes" if condensed.card.data.kind == "graph" else "images"
+
+
+def _plain_style() -> Any:
+    """The style that matplotlib ships with, whatever the user has configured, until the block ends."""
+    try:
+        from matplotlib import style
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "report") from error
+    return style.context("default")

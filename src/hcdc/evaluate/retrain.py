@@ -1,0 +1,82 @@
+"""Train every configuration, on the condensed set or on the full data, many at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hcdc._tensors import batch_size, concatenate, stack, take
+from hcdc._typing import Config, Hyper, Params
+from hcdc.bilevel import Bilevel, Recipe, Scored
+from hcdc.errors import InputError
+from hcdc.spaces import Space
+
+METRICS = ("loss", "accuracy", "criterion")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`loss`, `accuracy` and the problem's own `criterion` (lower is better), each [seeds, configs] by name of the data
+    that it was measured on, and the seconds that it all took."""
+
+    loss: dict[str, Tensor]
+    accuracy: dict[str, Tensor]
+    criterion: dict[str, Tensor]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in METRICS} | {"seconds": self.seconds}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Scores:
+        parts = {name: {k: torch.tensor(v) for k, v in value[name].items()} for name in METRICS}
+        return cls(**parts, seconds=float(value["seconds"]))
+
+    @classmethod
+    def join(cls, parts: Sequence[Scores]) -> Scores:
+        """Seeds of several runs, one after the other; their seconds add up."""
+        joined = {name: concatenate([getattr(part, name) for part in parts]) for name in METRICS}
+        return cls(**joined, seconds=sum(part.seconds for part in parts))
+
+
+def relax_all(space: Space, configs: Sequence[Config]) -> Hyper:
+    """The configurations as one batched hyperparameter dictionary."""
+    return stack([space.relax(config) for config in configs])
+
+
+def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, Any], *, seed: int, chunk: int = 128) -> Scores:
+    """Train each point of the batched `hyper` on `train` from one seed and measure it on every data of `judged_on`.
+
+    `chunk` models are trained at once, which bounds memory.
+    """
+    if not isinstance(recipe.problem, Scored):
+        raise InputError(
+            "problem", type(recipe.problem).__name__, "must have `metrics` to be evaluated", "add a method that returns loss and accuracy"
+        )
+    began = time.perf_counter()
+    parts: list[dict[str, dict[str, Tensor]]] = []
+    for start in range(0, batch_size(hyper), chunk):
+        some = take(hyper, slice(start, start + chunk))
+        params = recipe.fit(some, train, seed=seed)
+        parts.append({name: measure(recipe.problem, params, some, data) for name, data in judged_on.items()})
+    joined = {metric: {name: torch.cat([part[name][metric] for part in parts]).unsqueeze(0) for name in judged_on} for metric in METRICS}
+    return Scores(**joined, seconds=time.perf_counter() - began)
+
+
+@torch.no_grad()
+def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+    """Metrics [B] of trained models; a loss that is not a number counts as infinitely bad."""
+    assert isinstance(problem, Scored)
+
+    def judged(one: Params, point: Hyper) -> dict[str, Tensor]:
+        return {**problem.metrics(one, point, data), "criterion": problem.outer(one, point, data)}
+
+    found = vmap(judged)(params, hyper)
+    worst = {name: torch.nan_to_num(found[name], nan=1e30, posinf=1e30) for name in ("loss", "criterion")}
+    return {**worst, "accuracy": found["accuracy"]}

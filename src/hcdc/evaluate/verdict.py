@@ -1,0 +1,70 @@
+"""The figures of an evaluation in plain words."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+Light = Literal["green", "amber", "red"]
+
+
+MARGIN = 0.01
+"""How far above the strong floor a correlation must be to count as better than it."""
+
+
+class Verdict(NamedTuple):
+    """A traffic light, one sentence that says what it means, and five lines with the figures behind it."""
+
+    light: Light
+    sentence: str
+    lines: tuple[str, ...]
+
+
+def verdict(facts: dict[str, Any]) -> Verdict:
+    """Green: the ranking holds and beats what costs nothing. Amber: useful, with a caveat. Red: do not search on it."""
+    rho, floor = facts["spearman_loss"], facts["floor_strong_loss"]
+    low = facts["ci95"][0]
+    if rho is None or low is None or rho < 0.5 or low < 0.3:
+        light: Light = "red"
+        sentence = "Do not search on this set: its ranking of configurations is not that of the full data."
+    elif floor is not None and floor >= rho - MARGIN:
+        light = "amber"
+        sentence = "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
+    elif rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:
+        light = "amber"
+        sentence = "Good for telling bad configurations from good ones; retrain the best few on the full data before choosing."
+    else:
+        light = "green"
+        sentence = "Search on this set: it ranks configurations as the full data does."
+    return Verdict(light, sentence, _lines(facts))
+
+
+def _lines(facts: dict[str, Any]) -> tuple[str, ...]:
+    unit = "nodes" if "nodes" in facts else "images"
+    low, high = facts["ci95"]
+    gain = facts["break_even_configs"]
+    paid = (
+        f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
+        if gain is not None
+        else "never pays for itself here: the full data is as quick"
+    )
+    return (
+        f"Ranking of {facts['configs']} configurations by loss, {facts[unit]} {unit} against the full data: "
+        f"Spearman {show(facts['spearman_loss'])} (95 % interval {show(low)} to {show(high)}).",
+        f"In the better half, where the choice is made: {show(facts['spearman_top_half_loss'])}; "
+        f"against accuracy {show(facts['spearman_accuracy'])} over all, {show(facts['spearman_top_half_accuracy'])} in the better half.",
+        f"Possible at best (full data, another seed): {show(facts['ceiling_loss'])}; for nothing (real examples): "
+        f"{show(facts['floor_strong_loss'])} chosen with care, {show(facts['floor_random_loss'])} at random.",
+        f"The configuration picked has test accuracy {percent(facts['picked_test_accuracy'])} %, the best of all "
+        f"{percent(facts['best_test_accuracy'])} %; best of the top five: {percent(facts['regret_top5'])} points behind.",
+        f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
+        f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}.",
+    )
+
+
+def show(value: float | None, digits: int = 2) -> str:
+    """`digits` decimals, or a dash for what could not be measured."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

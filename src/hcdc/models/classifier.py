@@ -1,0 +1,90 @@
+"""What every classifier family shares: criterion, weight decay, metrics."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hcdc._typing import Hyper, Noise, Params
+from hcdc.errors import InputError
+
+Criterion = Literal["loss", "soft-accuracy"]
+CRITERIA: tuple[Criterion, ...] = ("loss", "soft-accuracy")
+
+
+@dataclass(frozen=True)
+class Classifier(ABC):
+    """A `Bilevel`, `Stochastic` and `Scored` problem made of one function, `logits`.
+
+    inner = cross-entropy + weight_decay / 2 ||theta||^2; outer = cross-entropy ("loss") or 1 - mean probability of the
+    true class ("soft-accuracy"), on the examples that enter the loss of the data given.
+    """
+
+    num_classes: int
+    weight_decay: float = 5e-4
+    dropout: float = 0.0
+    criterion: Criterion = "loss"
+
+    def __post_init__(self) -> None:
+        if self.criterion not in CRITERIA:
+            raise InputError("criterion", self.criterion, f"must be one of {', '.join(CRITERIA)}", "choose one of these")
+        if not 0 <= self.dropout < 1:
+            raise InputError("dropout", self.dropout, "must lie in [0, 1)", "use 0 for none, 0.5 as Kipf and Welling do")
+        if self.weight_decay < 0:
+            raise InputError("weight_decay", self.weight_decay, "must not be negative", "use 0 for none")
+
+    @abstractmethod
+    def init(self, hyper: Hyper, generator: torch.Generator) -> Params: ...
+
+    @abstractmethod
+    def logits(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        """[m, classes], one row an example that enters the loss; `noise` is empty outside of training."""
+
+    @abstractmethod
+    def noise(self, data: Any, generator: torch.Generator) -> Noise: ...
+
+    def penalty(self, params: Params, hyper: Hyper) -> Tensor:
+        """weight_decay / 2 ||theta||^2; families with a learned decay override it."""
+        return self.weight_decay / 2 * torch.stack([value.square().sum() for value in params.values()]).sum()
+
+    def noisy(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        loss = functional.cross_entropy(self.logits(params, hyper, data, noise), data.labels())
+        return loss + self.penalty(params, hyper)
+
+    def inner(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
+        return self.noisy(params, hyper, data, {})
+
+    def outer(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
+        logits = self.logits(params, hyper, data, {})
+        if self.criterion == "loss":
+            return functional.cross_entropy(logits, data.labels())
+        return 1 - _true_class(logits, data.labels())
+
+    def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+        """Cross-entropy "loss", "accuracy" and "soft_accuracy", the mean probability of the true class."""
+        logits, labels = self.logits(params, hyper, data, {}), data.labels()
+        return {
+            "loss": functional.cross_entropy(logits, labels),
+            "accuracy": (logits.argmax(-1) == labels).to(logits).mean(),
+            "soft_accuracy": _true_class(logits, labels),
+        }
+
+
+def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).mean()
+
+
+def glorot(shape: tuple[int, ...], fans: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
+    bound = (6 / sum(fans)) ** 0.5
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound
+
+
+def dropout_mask(shape: tuple[int, ...], rate: float, generator: torch.Generator) -> Tensor:
+    """0 with probability `rate`, else 1 / (1 - rate)."""
+    return (torch.rand(shape, generator=generator) >= rate).float() / (1 - rate)

@@ -1,0 +1,86 @@
+"""From plain arguments to a condensed set: what the command line and a ten-line script both call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hcdc.bilevel import CG, Implicit
+from hcdc.condense import (
+    HCDC,
+    RANDOM,
+    Algorithm1,
+    Bank,
+    Budget,
+    Callback,
+    Condenser,
+    Coreset,
+    GCond,
+    Measure,
+    Task,
+    condense,
+    default_recipes,
+)
+from hcdc.data import Source
+from hcdc.errors import InputError
+from hcdc.models.classifier import CRITERIA
+from hcdc.spaces import Space
+from hcdc.store import Checkpoint, Condensed, DataCard
+
+METHODS = ("hcdc", "gcond", "gcond-x", "random")
+DRIVERS = ("bank", "algorithm1")
+IMAGES = Coreset(label="images")
+"""Real images, class proportions kept: what S_train is, and S_val starts from, on images."""
+
+
+def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank") -> Condenser:
+    """The condenser of `name` at its defaults for `kind` of data ("graph" or "images").
+
+    `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond; random learns nothing.
+    """
+    if steps is not None and steps < 1:
+        raise InputError("steps", steps, "must be at least 1", "leave it out to take the method's own number")
+    if driver not in DRIVERS:
+        raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
+    if name == "random":
+        return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
+    if name in ("gcond", "gcond-x"):
+        method = GCond(structure=name == "gcond")
+        return method if steps is None else replace(method, epochs=steps)
+    if name != "hcdc":
+        raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
+    if driver == "algorithm1":
+        chosen = Algorithm1() if steps is None else Algorithm1(repeats=-(-steps // Algorithm1.updates))
+        return HCDC(driver=chosen)
+    bank = Bank() if kind == "graph" else Bank(starts=64, stages=2, chunk=64, steps=300, batch=32)
+    hcdc = HCDC(driver=bank if steps is None else replace(bank, steps=steps))
+    return hcdc if kind == "graph" else replace(hcdc, train=IMAGES, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=3e-2)
+
+
+def task_for(
+    source: Source, *, size: int, val_size: int | None = None, seed: int = 0, family: str | None = None, space: Space | None = None, **settings: Any
+) -> Task:
+    """The task of condensing `source` to `size` training and `val_size` (default: the same) validation examples.
+
+    `settings` go to the model family: `order`, `basis`, `hidden`, `criterion`, ...; `space` replaces the family's own.
+    """
+    _check_criterion(settings.get("criterion", "loss"))
+    condensed, full = default_recipes(source.splits.train, family, **settings)
+    problem: Any = condensed.problem
+    budget = Budget(size, size if val_size is None else val_size)
+    return Task(condensed, full, source.splits.real, space or problem.space(), budget, seed)
+
+
+def condense_source(
+    source: Source, task: Task, method: Condenser | str = "hcdc", *, checkpoint: Checkpoint | None = None, callbacks: Sequence[Callback] = ()
+) -> Condensed:
+    """Condense; `method` is a name of `METHODS` or a condenser."""
+    chosen = method_named(method, source.kind) if isinstance(method, str) else method
+    card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=source.splits.train.num_classes)
+    return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
+
+
+def _check_criterion(criterion: str) -> None:
+    if criterion not in CRITERIA:
+        raise InputError("criterion", criterion, f"must be one of {', '.join(CRITERIA)}", "choose one of these")

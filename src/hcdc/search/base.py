@@ -1,0 +1,71 @@
+"""What every searcher searches, and what it returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hcdc._tensors import ravel, stack
+from hcdc._typing import Config, Hyper, Params
+from hcdc.bilevel import CG, Implicit, Recipe, hypergradients
+from hcdc.errors import InputError
+from hcdc.spaces import Space
+
+
+class Trial(NamedTuple):
+    """One configuration, its score (lower is better) and the seconds that its training took, its batch shared evenly."""
+
+    config: dict[str, float | int | str]
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Training and validation data of any origin, condensed or original, how a configuration is trained and the space to search."""
+
+    recipe: Recipe
+    space: Space
+    train: Any
+    val: Any
+    adjoint: Implicit = Implicit(CG(1e-2, 20), damping=1e-3)
+
+    def trials(self, configs: Sequence[Config], seed: int) -> tuple[Trial, ...]:
+        """Train the configurations together and score each by the validation criterion."""
+        began = time.perf_counter()
+        hyper = stack([self.space.relax(config) for config in configs])
+        scores, _ = self.scores(hyper, seed)
+        seconds = (time.perf_counter() - began) / len(configs)
+        return tuple(Trial(dict(config), float(score), seconds) for config, score in zip(configs, scores, strict=True))
+
+    def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
+        """(criterion [B], trained parameters) of the points of a batched `hyper`."""
+        params = self.recipe.fit(hyper, self.train, seed=seed)
+
+        def outer(one: Params, point: Hyper) -> Tensor:
+            return self.recipe.problem.outer(one, point, self.val)
+
+        with torch.no_grad():
+            return vmap(outer)(params, hyper), params
+
+    def slopes(self, params: Params, hyper: Hyper) -> Tensor:
+        """Hypergradients [B, k] at trained parameters."""
+        found, _ = hypergradients(self.recipe.problem, params, hyper, self.train, self.val, adjoint=self.adjoint, throw=False)
+        return ravel(found)
+
+
+class Searcher(Protocol):
+    """An algorithm that spends `trials` trainings and returns all of them."""
+
+    def run(self, objective: Objective, *, trials: int, seed: int) -> tuple[Trial, ...]: ...
+
+
+def check_trials(trials: int) -> None:
+    if trials < 1:
+        raise InputError("trials", trials, "must be at least 1", "ask for one trial or more")

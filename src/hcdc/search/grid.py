@@ -1,0 +1,24 @@
+"""Every combination of values on each axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hcdc.search.base import Objective, Trial, check_trials
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The finest regular grid with at most `trials` points: the same number of values on each numeric axis.
+
+    A space with so many choices that even two values a numeric axis exceed `trials` is cut to the first `trials`.
+    """
+
+    def run(self, objective: Objective, *, trials: int, seed: int) -> tuple[Trial, ...]:
+        check_trials(trials)
+        points = 2
+        while points < trials and 2 < len(finer := objective.space.grid(points + 1)) <= trials:
+            points += 1
+            if len(finer) == len(objective.space.grid(points + 1)):
+                break
+        return objective.trials(objective.space.grid(points)[:trials], seed)

@@ -1,0 +1,21 @@
+"""Artefacts and checkpoints: what survives the process."""
+
+from hcdc.store.artefact import (
+    Card,
+    Condensed,
+    DataCard,
+    hardware,
+    library_versions,
+    load_card,
+    load_condensed,
+    space_from_card,
+    space_to_card,
+)
+from hcdc.store.checkpoint import Checkpoint, Groups
+from hcdc.store.files import StorageError, read_json, writable, write_bytes, write_json
+from hcdc.store.ledger import Ledger
+
+__all__ = [
+    "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
+    "load_card", "load_condensed", "read_json", "space_from_card", "space_to_card", "writable", "write_bytes", "write_json",
+]  # fmt: skip

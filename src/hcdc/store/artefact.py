@@ -1,0 +1,196 @@
+"""The artefact: condensed data as safetensors, and a JSON card that says all about it. Never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import Tensor
+
+from hcdc.data import GraphData, ImageData
+from hcdc.errors import FormatError, HcdcError, RunExistsError
+from hcdc.spaces import Axis, Choice, Int, Real, Space
+from hcdc.store.files import read_json, read_tensors, write_json, write_tensors
+
+CARD, TENSORS = "card.json", "data.safetensors"
+_AXES: dict[str, type[Axis]] = {"real": Real, "int": Int, "choice": Choice}
+
+
+class DataCard(BaseModel):
+    """What was condensed."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    kind: Literal["graph", "images"]
+    num_classes: int = Field(ge=2)
+
+
+class Card(BaseModel):
+    """Everything about an artefact that is not a tensor; `recipes` rebuild what it was condensed for."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal[1] = 1
+    method: str
+    settings: dict[str, Any]
+    seed: int
+    steps: int = Field(ge=0)
+    data: DataCard
+    recipes: dict[Literal["condensed", "full"], dict[str, Any]]
+    space: dict[str, dict[str, Any]]
+    sizes: dict[str, int]
+    history: list[dict[str, float]]
+    seconds: float = Field(ge=0)
+    versions: dict[str, str]
+    hardware: str
+    tensors_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    checksum: str = ""
+
+    @field_validator("settings", "recipes", "space", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        """What JSON makes of it (a tuple becomes a list), so that a card is equal to what is read back."""
+        return json.loads(json.dumps(value))
+
+    def signature(self) -> str:
+        """SHA-256 of the card's other fields, by which an edit is seen."""
+        content = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Condensed:
+    """A condensed dataset: `train` and `val` containers of the kind of the original, and their card."""
+
+    train: Any
+    val: Any
+    card: Card
+
+    @property
+    def space(self) -> Space:
+        return space_from_card(self.card.space)
+
+    def save(self, folder: str | Path) -> Card:
+        """Write `data.safetensors` and then `card.json`; refuses a folder that already holds an artefact."""
+        folder = Path(folder)
+        if (folder / CARD).exists():
+            raise RunExistsError(f"{folder} already holds an artefact; choose another folder or remove it")
+        tensors = {f"{part}.{key}": value for part, data in self._parts().items() for key, value in data.tensors().items()}
+        card = self.card.model_copy(update={"tensors_sha256": write_tensors(folder / TENSORS, tensors)})
+        card = card.model_copy(update={"checksum": card.signature()})
+        write_json(folder / CARD, card.model_dump())
+        return card
+
+    def _parts(self) -> dict[str, Any]:
+        return {"train": self.train, "val": self.val}
+
+
+def load_condensed(folder: str | Path) -> Condensed:
+    """The artefact in `folder`, checked whole: hashes, fields, shapes, labels, finite values.
+
+    Raises `FormatError` naming the first thing that is wrong.
+    """
+    folder = Path(folder)
+    card = load_card(folder)
+    tensors = read_tensors(folder / TENSORS, card.tensors_sha256)
+    build = _graph if card.data.kind == "graph" else _images
+    try:
+        train, val = (build(tensors, part, card) for part in ("train", "val"))
+    except KeyError as error:
+        raise FormatError(f"{folder / TENSORS} lacks the tensor {error}") from error
+    try:
+        space_from_card(card.space)
+    except HcdcError as error:
+        raise FormatError(f"{folder / CARD}: field `space` is not a search space ({error})") from error
+    return Condensed(train, val, card)
+
+
+def load_card(folder: Path) -> Card:
+    """The card alone; `FormatError` when it is absent, of another format, or edited."""
+    path = folder / CARD
+    if not folder.is_dir():
+        raise FormatError(f"{folder} is not a folder; give the --out of a finished `hcdc condense`")
+    try:
+        card = Card.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise FormatError(f"{path}: field `{where}`: {first['msg']}") from error
+    if card.checksum != card.signature():
+        raise FormatError(f"{path}: field `checksum` does not fit the others; the card was edited")
+    return card
+
+
+def space_to_card(space: Space) -> dict[str, dict[str, Any]]:
+    kinds = {kind: name for name, kind in _AXES.items()}
+    return {name: {"kind": kinds[type(axis)], **asdict(axis)} for name, axis in space.axes.items()}
+
+
+def space_from_card(axes: dict[str, dict[str, Any]]) -> Space:
+    try:
+        return Space({name: _axis(dict(fields)) for name, fields in axes.items()})
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"field `space`: {error} is no axis that this version knows") from error
+
+
+def _axis(fields: dict[str, Any]) -> Axis:
+    kind: Any = _AXES[fields.pop("kind")]
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of python, hcdc and the libraries that numbers depend on, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("hcdc", "torch", "numpy", "safetensors", "torch_geometric", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> str:
+    """The machine in a few words: processor architecture, threads, accelerator."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, {device}"
+
+
+def _graph(tensors: dict[str, Tensor], part: str, card: Card) -> GraphData:
+    x, adjacency, y, mask = (tensors[f"{part}.{name}"] for name in ("x", "adjacency", "y", "mask"))
+    n = y.shape[0] if y.ndim == 1 else -1
+    shapes = {"x": x.ndim == 2 and x.shape[0] == n, "adjacency": adjacency.shape == (n, n), "mask": mask.shape == (n,)}
+    _require(part, shapes | {"mask": mask.dtype == torch.bool and shapes["mask"] and bool(mask.any())}, "shape")
+    _require(part, {"x": _finite(x), "adjacency": _finite(adjacency) and float(adjacency.min()) >= 0}, "range")
+    _check_labels(part, y[mask], card)
+    return GraphData(x, adjacency, y, mask, card.data.num_classes)
+
+
+def _images(tensors: dict[str, Tensor], part: str, card: Card) -> ImageData:
+    x, y = tensors[f"{part}.x"], tensors[f"{part}.y"]
+    _require(part, {"x": x.ndim == 4 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
+    _require(part, {"x": _finite(x)}, "range")
+    _check_labels(part, y, card)
+    return ImageData(x, y, card.data.num_classes)
+
+
+def _finite(value: Tensor) -> bool:
+    return value.is_floating_point() and bool(torch.isfinite(value).all())
+
+
+def _check_labels(part: str, y: Tensor, card: Card) -> None:
+    """`y` of the examples that enter the loss."""
+    valid = y.dtype == torch.int64 and y.numel() > 0 and int(y.min()) >= 0 and int(y.max()) < card.data.num_classes
+    _require(part, {"y": valid}, "range")
+
+
+def _require(part: str, valid: dict[str, bool], what: str) -> None:
+    for name, good in valid.items():
+        if not good:
+            raise FormatError(f"tensor `{part}.{name}` has a wrong {what} for its card")

@@ -1,0 +1,89 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from hcdc.errors import FormatError, HcdcError
+
+
+class StorageError(HcdcError):
+    """The disk refused: full, read-only, or no permission."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write, fsync, rename: after a crash `path` holds its old content or the new one, never a part."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        Path(scratch).unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write_bytes`; NaN and infinity are refused, since JSON has neither."""
+    write_bytes(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parsed JSON; `FormatError` when absent, not text or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise FormatError(f"{path} is missing; is its folder a finished run?") from error
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not whole JSON ({error}); it was truncated or edited") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """A safetensors file, written whole; returns its SHA-256."""
+    # A copy of each: safetensors refuses tensors that share memory.
+    content = safetensors.torch.save({key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()})
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Tensors of a safetensors file whose hash is `sha256`; `FormatError` otherwise."""
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path} cannot be read: {error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise FormatError(f"{path} has SHA-256 {found[:12]}…, its card says {sha256[:12]}…; it was truncated or edited")
+    try:
+        return safetensors.torch.load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise FormatError(f"{path} is not a whole safetensors file ({error})") from error
+
+
+def writable(folder: Path) -> None:
+    """Make `folder` and check, before any long work, that it can be written to; raises `StorageError`."""
+    probe = folder / ".writable"
+    write_bytes(probe, b"")
+    probe.unlink(missing_ok=True)

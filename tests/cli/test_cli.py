@@ -1,0 +1,207 @@
+"""The command line as a contract: JSON alone on stdout, one line an error, exit codes, resumption after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hcdc.cli import main
+from tests import small
+
+FAST = ["--size", "9", "--steps", "5"]
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch):
+    """Banks of a second; what the commands do with them stays as it is."""
+    monkeypatch.setattr("hcdc.run.Bank", lambda **_: small.METHODS["hcdc"].driver)
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    try:
+        main(list(arguments))
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def condensed(capsys, folder: Path, method: str = "random") -> Path:
+    out = folder / method
+    assert run(capsys, "condense", str(small.npz(folder)), "--method", method, "--size", "9", "--out", str(out))[0] == 0
+    return out
+
+
+@pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random"])
+def test_the_main_job(capsys, tmp_path, method):
+    data, out = small.npz(tmp_path), tmp_path / "out"
+    code, text, progress = run(capsys, "condense", str(data), "--method", method, *FAST, "--out", str(out), "--json")
+    assert code == 0
+    assert json.loads(text)["method"] == method
+    assert method == "random" or "condensing" in progress
+    assert not (out / "checkpoint").exists()
+    for algorithm in ("grid", "random", "hypergradient"):
+        code, text, _ = run(capsys, "search", str(out), "--algorithm", algorithm, "--trials", "3", "--json")
+        assert code == 0
+        assert len(json.loads(text)["best_config"]) == 4
+    code, text, _ = run(capsys, "evaluate", str(out), "--configs", "5", "--seeds", "2", "--json")
+    assert code == 0
+    facts = json.loads(text)
+    assert facts["nodes"] == 9
+    assert Path(facts["report"]).read_text().lower().startswith("<!doctype html>")
+    assert "verdict" in run(capsys, "show", str(out))[1]
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+
+
+def test_evaluate_for_a_person_is_a_verdict_five_lines_and_a_path(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    _, text, _ = run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")
+    lines = text.splitlines()
+    assert len(lines) == 7
+    assert lines[0].split(":")[0] in ("GREEN", "AMBER", "RED")
+    assert lines[-1] == f"Report: {out / 'report.html'}"
+
+
+def poisoned(**changes):
+    arrays = small.arrays()
+    for name, change in changes.items():
+        arrays[name] = change(arrays[name])
+    return arrays
+
+
+BAD_DATA = {
+    "NaN features": ({"x": lambda x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x)}, "NaN or infinite"),
+    "labels out of range": ({"y": lambda y: y - 1}, "labels run from 0"),
+    "a class without a training node": ({"train_mask": lambda m: m & (small.arrays()["y"] != 1)}, "every class needs a training node"),
+    "edges to nowhere": ({"edge_index": lambda e: e + 50}, "nodes run from 0"),
+    "overlapping masks": ({"val_mask": lambda m: np.ones_like(m)}, "one part only"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_is_one_line_and_exit_2(capsys, tmp_path, case):
+    changes, expected = BAD_DATA[case]
+    np.savez(tmp_path / "bad.npz", **poisoned(**changes))
+    code, text, error = run(capsys, "condense", str(tmp_path / "bad.npz"), *FAST, "--out", str(tmp_path / "out"))
+    assert (code, text) == (2, "")
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not (tmp_path / "out").exists()
+
+
+BAD_FLAGS = {
+    "unknown name": (["condense", "coral", "--size", "9"], "`DATA` = 'coral'"),
+    "missing file": (["condense", "nothing.npz", "--size", "9"], "must be a file that exists"),
+    "unknown method": (["condense", "{data}", "--size", "9", "--method", "magic"], "`method` = 'magic'"),
+    "unknown space": (["condense", "{data}", "--size", "9", "--space", "cube"], "`space` = 'cube'"),
+    "space of another kind": (["condense", "{data}", "--size", "9", "--space", "convmix"], "polyfilter is for graphs"),
+    "unknown criterion": (["condense", "{data}", "--size", "9", "--criterion", "luck"], "`criterion` = 'luck'"),
+    "unknown basis": (["condense", "{data}", "--size", "9", "--basis", "wavelet"], "`basis` = 'wavelet'"),
+    "negative order": (["condense", "{data}", "--size", "9", "--order", "-1"], "`order` = -1"),
+    "size of zero": (["condense", "{data}", "--size", "0"], "`size` = 0"),
+    "size beyond the data": (["condense", "{data}", "--size", "4000"], "`size` = 4000"),
+    "val-size beyond the data": (["condense", "{data}", "--size", "9", "--val-size", "99"], "`val-size` = 99"),
+    "no steps": (["condense", "{data}", "--size", "9", "--steps", "0"], "`steps` = 0"),
+    "unknown driver": (["condense", "{data}", "--size", "9", "--driver", "taxi"], "`driver` = 'taxi'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FLAGS)
+def test_bad_flags_name_argument_and_value(capsys, tmp_path, case):
+    arguments, expected = BAD_FLAGS[case]
+    filled = [argument.format(data=small.npz(tmp_path)) for argument in arguments]
+    code, text, error = run(capsys, *filled, "--out", str(tmp_path / "out"))
+    assert (code, text) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert expected in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "search", "show", "verify"])
+def test_damaged_artefacts_are_refused(capsys, tmp_path, command):
+    assert run(capsys, command, str(tmp_path / "absent"))[0] == 2
+    out = condensed(capsys, tmp_path)
+    card = (out / "card.json").read_text()
+    (out / "card.json").write_text(card.replace('"seed": 0', '"seed": 1'))
+    code, _, error = run(capsys, command, str(out))
+    assert code == 2
+    assert "edited" in error
+    (out / "card.json").write_text(card)
+    tensors = (out / "data.safetensors").read_bytes()
+    (out / "data.safetensors").write_bytes(tensors[:-20])
+    code, _, error = run(capsys, command, str(out))
+    assert code == (0 if command == "show" else 2)
+    assert command == "show" or "truncated or edited" in error
+
+
+def test_nothing_is_overwritten(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(out))
+    assert code == 2
+    assert "already holds a finished run" in error
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("arguments", [["--trials", "0"], ["--algorithm", "magic"]])
+def test_a_bad_search_is_refused(capsys, tmp_path, arguments):
+    code, text, error = run(capsys, "search", str(condensed(capsys, tmp_path)), *arguments)
+    assert (code, text) == (2, "")
+    assert error.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "file" / "out"))
+    assert code == 2
+    assert "cannot write" in error
+
+
+SLOW = """
+import hcdc.run, hcdc.cli
+from hcdc.condense import Bank
+from hcdc.store import Checkpoint
+hcdc.run.Bank = lambda **_: Bank(starts=8, stages=2, chunk=4, steps=80, batch=8)
+Checkpoint.due = lambda self: True
+hcdc.cli.main()
+"""
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def finished(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", SLOW, *arguments], capture_output=True, text=True, env=ONE_THREAD, check=False)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, how):
+    arguments = ["condense", str(small.npz(tmp_path)), "--size", "9", "--out"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert finished(*arguments, str(whole)).returncode == 0
+    with subprocess.Popen([sys.executable, "-c", SLOW, *arguments, str(broken)], stderr=subprocess.PIPE, text=True, env=ONE_THREAD) as running:
+        while not (broken / "checkpoint" / "manifest.json").exists() and running.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        running.send_signal(how)
+        _, error = running.communicate()
+    assert running.returncode == (-9 if how == signal.SIGKILL else 130), error
+    assert not (broken / "card.json").exists()
+    refused = finished(*arguments, str(broken))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--resume" in refused.stderr
+    assert finished(*arguments, str(broken), "--resume").returncode == 0
+    assert (broken / "data.safetensors").read_bytes() == (whole / "data.safetensors").read_bytes()
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys\nfrom hcdc.cli import main\ntry:\n main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

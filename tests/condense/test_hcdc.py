@@ -1,0 +1,134 @@
+"""The two losses of HCDC, its two drivers, and its guard against values that are not finite."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch.func import grad, vmap
+
+from hcdc._tensors import ravel, stack
+from hcdc.bilevel import CG, Adam, Direct, Implicit, Recipe, fit, hypergradients
+from hcdc.condense import HCDC, Algorithm1, Bank, Measure, condense, total_derivative
+from hcdc.condense.hcdc import REJECTED, correlation, standard
+from hcdc.condense.points import Points
+from hcdc.errors import ConvergenceError
+from hcdc.store import DataCard
+from tests import small
+
+CARD = DataCard(name="small", sha256="0" * 64, kind="graph", num_classes=3)
+
+
+def batch(task, count=3):
+    hyper = stack([task.space.relax(config) for config in task.space.configs(count, 3)])
+    train = task.real.train.take(task.real.train.nodes[:9])
+    return hyper, train, fit(task.condensed.problem, hyper, train, Adam(30, 0.05), seed=0)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_total_derivative_is_the_implicit_hypergradient(direct):
+    task = small.task()
+    problem = task.condensed.problem
+    hyper, train, params = batch(task)
+    solver = Implicit(Direct(), damping=0.1, direct=direct)
+    points = Measure(synthetic=solver, direct=direct)(task, train, params, hyper, 0)
+    found, value = total_derivative(problem, params, hyper, points.sensitivity, task.real.val, direct)
+    expected, _ = hypergradients(problem, params, hyper, train, task.real.val, adjoint=solver, throw=False)
+    torch.testing.assert_close(found, ravel(expected), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(value, vmap(lambda p, h: problem.outer(p, h, task.real.val))(params, hyper))
+
+
+@pytest.mark.parametrize("real", ["path", "synthetic", "trained"])
+def test_every_real_hypergradient_is_finite_and_differs_in_kind(real):
+    task = small.task()
+    hyper, train, params = batch(task)
+    target = Measure(real=real)(task, train, params, hyper, 0).target
+    assert torch.isfinite(target).all()
+    assert target.abs().sum() > 0
+
+
+def test_on_the_real_data_itself_path_and_synthetic_targets_agree():
+    task = small.task()
+    hyper, _, _ = batch(task)
+    params = fit(task.condensed.problem, hyper, task.real.train, Adam(100, 0.05), seed=0)
+    exact = Implicit(CG(1e-6, 200), damping=0.1)
+    path, synthetic = (Measure(exact, real, exact)(task, task.real.train, params, hyper, 0).target for real in ("path", "synthetic"))
+    assert torch.nn.functional.cosine_similarity(path, synthetic).min() > 0.99
+
+
+def test_the_gradient_of_the_alignment_is_right():
+    """Against central differences in float64, through a smooth function of the features of S_val."""
+    task = small.task()
+    hyper, train, params = batch(task)
+    method = HCDC()
+    points = Measure()(task, train, params, hyper, 0)
+    double = Points.from_tensors({key: value.double() for key, value in points.tensors().items()})
+    val = task.real.val.take(task.real.val.nodes[:9])
+    x, adjacency = val.x.double(), val.adjacency.double()
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def loss(features):
+        return method.losses(task, double, val.replace(x=features, adjacency=adjacency))[0]
+
+    step = 1e-6
+    numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+    torch.testing.assert_close((grad(loss)(x) * direction).sum(), numeric, rtol=1e-4, atol=1e-7)
+
+
+def test_alignment_falls_and_only_what_is_learned_moves():
+    driver = Bank(starts=8, stages=1, chunk=8, steps=60, batch=8)
+    frozen = condense(HCDC(driver=driver, structure=False, lr=1e-2), small.task(), CARD)
+    moved = condense(HCDC(driver=driver, lr=1e-2, lr_structure=1e-2), small.task(), CARD)
+    assert frozen.val.adjacency.sum() == 0
+    assert moved.val.adjacency.sum() > 0
+    first, last = ([record[key] for record in moved.card.history if "alignment" in record] for key in ("alignment", "values"))
+    assert sum(first[-5:]) < sum(first[:5])
+    assert sum(last[-5:]) < sum(last[:5])
+
+
+def test_a_dropped_term_has_no_weight():
+    task = small.task()
+    driver = Bank(starts=4, stages=1, chunk=4, steps=5, batch=4)
+    both, align = (condense(HCDC(driver=driver, values=values), task, CARD) for values in (1.0, 0.0))
+    assert not torch.equal(both.val.x, align.val.x)
+
+
+def test_values_up_to_scale_and_shift():
+    a = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    assert float(correlation(a, 3 * a - 2)) == pytest.approx(1, abs=1e-5)
+    assert float(correlation(a, -a)) == pytest.approx(-1, abs=1e-5)
+    assert float(correlation(a, torch.ones(50))) == 0
+    assert float(standard(a).var(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_step_to_nan_is_taken_back_and_after_many_the_run_is_given_up():
+    task = small.task()
+    method = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=30, batch=4))
+    state = method.init(task)
+    state, _ = method.step(task, state, 0)
+    state["bank"] = {key: torch.full_like(value, float("nan")) if key == "target" else value for key, value in state["bank"].items()}
+    after, _ = method.step(task, state, 1)
+    assert torch.equal(after["val"]["x"], state["val"]["x"])
+    assert float(after["health"]["rate"]) == 0.5
+    state["health"] = state["health"] | {"rejected": torch.tensor(float(REJECTED))}
+    with pytest.raises(ConvergenceError, match="not finite"):
+        method.step(task, state, 2)
+
+
+def test_both_drivers_work_on_images():
+    splits = small.images()
+    card = CARD.model_copy(update={"kind": "images"})
+    images = small.Coreset()
+    for driver in (Bank(starts=4, stages=1, chunk=4, steps=3, batch=4), Algorithm1(trajectories=2, repeats=1, updates=2, interval=3)):
+        condensed = condense(HCDC(train=images, start=images, driver=driver), small.task(splits), card)
+        assert condensed.val.x.shape == (9, 1, 4, 4)
+        assert not torch.equal(condensed.val.x, images.select(splits.val, 9, small.task(splits).generator(3)).x)
+
+
+def test_a_recipe_of_the_full_data_is_used_for_trained_targets():
+    task = small.task()
+    other = dataclasses.replace(task, full=Recipe(task.condensed.problem, Adam(1, 0.01)))
+    hyper, train, params = batch(task)
+    first, second = (Measure(real="trained")(t, train, params, hyper, 0).target for t in (task, other))
+    assert not torch.allclose(first, second)

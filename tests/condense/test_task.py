@@ -1,0 +1,40 @@
+"""Budgets, seeds and class proportions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hcdc.condense import Budget
+from hcdc.condense.task import choose
+from hcdc.errors import InputError
+from tests import small
+
+
+@pytest.mark.parametrize(("budget", "name"), [((2, 9), "size"), ((31, 9), "size"), ((-1, 9), "size"), ((9, 0), "val-size"), ((9, 500), "val-size")])
+def test_a_budget_beyond_the_data_names_argument_value_rule_and_remedy(budget, name):
+    with pytest.raises(InputError, match=rf"`{name}` = .*must lie between 3 .* and 30 .*; choose"):
+        dataclasses.replace(small.task(), budget=Budget(*budget))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.data())
+def test_choose_keeps_proportions_and_every_class(counts, data):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    count = data.draw(st.integers(len(counts), sum(counts)))
+    chosen = choose(labels, count, len(counts), torch.Generator().manual_seed(0))
+    assert chosen.numel() == count == chosen.unique().numel()
+    found = torch.bincount(labels[chosen], minlength=len(counts))
+    assert (found >= 1).all()
+    assert (found <= torch.tensor(counts)).all()
+
+
+def test_generators_depend_on_seed_and_salts_alone():
+    task = small.task()
+    draw = [int(torch.randint(2**31, (), generator=task.generator(*salts))) for salts in ((1,), (1,), (2,), (1, 2), (2, 1))]
+    assert draw[0] == draw[1]
+    assert len(set(draw)) == 4

@@ -1,0 +1,250 @@
+"""Loaders: the public datasets as they are known, .npz files whole and broken, graphs of PyTorch Geometric."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hcdc.data import GraphData, Sparse, fingerprint, from_pyg, graph_splits, load
+from hcdc.errors import DataError, FormatError, HcdcError
+from tests.cases import DATA, graph_tensors, needs_data
+
+FIELDS = {"train": "train_mask", "val": "val_mask", "test": "test_mask"}
+
+
+def same(one: GraphData, two: GraphData) -> bool:
+    dense = [value.dense() if isinstance(value, Sparse) else value for data in (one, two) for value in (data.x, data.adjacency, data.y)]
+    return all(torch.equal(a, b) for a, b in zip(dense[:3], dense[3:], strict=True)) and one.num_classes == two.num_classes
+
+
+def arrays(**changes: Any) -> dict[str, np.ndarray]:
+    """`graph_tensors` under the names of an .npz."""
+    return {FIELDS.get(name, name): value.numpy() for name, value in graph_tensors().items()} | changes
+
+
+def csr(values: bool = True) -> dict[str, np.ndarray]:
+    """The same with the features as CSR, in the narrow integers that files use."""
+    fields = arrays()
+    x = torch.from_numpy(fields.pop("x")).to_sparse_csr()
+    fields |= {"x_indptr": x.crow_indices().numpy().astype(np.int32), "x_indices": x.col_indices().numpy().astype(np.int16)}
+    return fields | {"x_shape": np.array(x.shape)} | ({"x_data": x.values().numpy()} if values else {})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "graph.npz"
+
+
+def test_npz_round_trip(file: Path) -> None:
+    np.savez(file, **arrays())
+    source = load(file)
+    for found, expected in zip(source.splits, graph_splits(**graph_tensors()), strict=True):
+        assert same(found, expected)
+    assert (source.name, source.kind) == (str(file), "graph")
+
+
+def test_npz_with_sparse_features(file: Path) -> None:
+    np.savez_compressed(file, **csr())
+    train = load(str(file)).splits.train
+    assert isinstance(train.x, Sparse)
+    assert same(train, graph_splits(**graph_tensors()).train)
+
+
+def test_npz_with_binary_features(file: Path) -> None:
+    np.savez(file, **csr(values=False))
+    assert torch.equal(load(file).splits.train.x.dense(), torch.ones(15, 5))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8])
+def test_npz_of_narrow_integers(file: Path, dtype: type) -> None:
+    given = arrays()
+    narrow = {"edge_index": given["edge_index"].astype(dtype), "y": given["y"].astype(dtype), "train_mask": given["train_mask"].astype(dtype)}
+    np.savez(file, **(given | narrow))
+    assert same(load(file).splits.train, graph_splits(**graph_tensors()).train)
+
+
+def pickled() -> dict[str, np.ndarray]:
+    return arrays(y=np.array([{}] * 15, dtype=object))
+
+
+BROKEN = {
+    "field missing": ({k: v for k, v in arrays().items() if k != "val_mask"}, "val_mask"),
+    "no features": ({k: v for k, v in arrays().items() if k != "x"}, "x_indptr"),
+    "text": (arrays(y=np.array(["a"] * 15)), "wrong type"),
+    "pickled objects": (pickled(), "allow_pickle"),
+    "shape of three": (csr() | {"x_shape": np.array([15, 5, 1])}, "wrong type or shape"),
+    "column out of range": (csr() | {"x_indices": csr()["x_indices"] + 1}, "wrong type or shape"),
+    "pointers too short": (csr() | {"x_indptr": csr()["x_indptr"][:-1]}, "wrong type or shape"),
+}
+
+
+@pytest.mark.parametrize(("fields", "named"), BROKEN.values(), ids=BROKEN)
+def test_broken_npz(file: Path, fields: dict[str, np.ndarray], named: str) -> None:
+    np.savez(file, **fields)
+    with pytest.raises(FormatError, match=named) as caught:
+        load(file)
+    assert str(file) in str(caught.value)
+
+
+def test_rules_of_graphs_hold_for_npz(file: Path) -> None:
+    np.savez(file, **arrays(y=arrays()["y"].reshape(15, 1)))
+    with pytest.raises(DataError, match=r"^`y` = "):
+        load(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not an archive"], ids=["empty", "header", "text"])
+def test_no_archive(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(FormatError):
+        load(file)
+
+
+def test_a_single_array_is_no_archive(file: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    file.write_bytes(buffer.getvalue())
+    with pytest.raises(FormatError):
+        load(file)
+
+
+def test_an_encrypted_archive(file: Path) -> None:
+    """The flag of the first entry of the central directory."""
+    np.savez(file, **arrays())
+    content = bytearray(file.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    file.write_bytes(content)
+    with pytest.raises(FormatError, match="encrypted"):
+        load(file)
+
+
+def test_no_damage_gets_past_the_reader(file: Path) -> None:
+    """Cut at, and one byte changed at, places all over the file: read as before, or an error of ours."""
+    np.savez_compressed(file, **arrays())
+    whole = file.read_bytes()
+    expected, refused = fingerprint(load(file).splits), 0
+    for place in range(0, len(whole), 23):
+        for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]):
+            file.write_bytes(content)
+            try:
+                assert load(file).sha256 == expected
+            except HcdcError:
+                refused += 1
+    assert refused > len(whole) // 23
+
+
+def test_absent_files_and_unknown_names(file: Path) -> None:
+    with pytest.raises(DataError, match="exists"):
+        load(file)
+    with pytest.raises(DataError, match=r"coraa.*cora, citeseer, pubmed, digits, cifar10"):
+        load("coraa")
+
+
+def test_fingerprint_sees_every_part() -> None:
+    splits = graph_splits(**graph_tensors())
+    prints = {fingerprint(splits), fingerprint(graph_splits(**graph_tensors(seed=1)))}
+    for name, part in splits._asdict().items():
+        prints.add(fingerprint(splits._replace(**{name: part.replace(y=part.y + 1)})))
+        prints.add(fingerprint(splits._replace(**{name: part.replace(x=part.x * 2)})))
+    assert len(prints) == 8
+    assert fingerprint(splits) == fingerprint(graph_splits(**graph_tensors()))
+
+
+def pyg(**changes: Any) -> Any:
+    from torch_geometric.data import Data
+
+    return Data(**({FIELDS.get(name, name): value for name, value in graph_tensors().items()} | changes))
+
+
+def test_from_pyg() -> None:
+    pytest.importorskip("torch_geometric")
+    for found, expected in zip(from_pyg(pyg()), graph_splits(**graph_tensors()), strict=True):
+        assert same(found, expected)
+
+
+def test_from_pyg_keeps_rare_features_sparse() -> None:
+    pytest.importorskip("torch_geometric")
+    x = torch.eye(15)
+    train = from_pyg(pyg(x=x)).train
+    assert isinstance(train.x, Sparse)
+    assert torch.equal(train.x.dense(), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool])
+def test_from_pyg_takes_features_of_any_type(dtype: torch.dtype) -> None:
+    """numpy's default is float64 and counts are integers; the models are float32."""
+    pytest.importorskip("torch_geometric")
+    x = torch.arange(15 * 5).reshape(15, 5).to(dtype)
+    train = from_pyg(pyg(x=x)).train
+    assert train.x.dtype == torch.float32
+    assert torch.equal(train.x, x.float())
+
+
+@pytest.mark.parametrize("field", ["x", "edge_index", "y", "train_mask", "val_mask", "test_mask"])
+def test_from_pyg_names_a_missing_field(field: str) -> None:
+    pytest.importorskip("torch_geometric")
+    with pytest.raises(DataError, match=f"no `{field}`"):
+        from_pyg(pyg(**{field: None}))
+
+
+@pytest.mark.parametrize("changes", [{"x": torch.ones(15)}, {"y": torch.zeros(15, 1, dtype=torch.long)}], ids=["x", "y"])
+def test_from_pyg_checks_shapes(changes: dict[str, torch.Tensor]) -> None:
+    pytest.importorskip("torch_geometric")
+    with pytest.raises(DataError, match=f"^`{next(iter(changes))}` = "):
+        from_pyg(pyg(**changes))
+
+
+SIZES = {"cora": (2708, 1433, 7, 5278, 140, 500, 1000), "citeseer": (3327, 3703, 6, 4552, 120, 500, 1000)}
+"""Nodes, features, classes, undirected edges without self-loops, and the public split."""
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "sizes"), SIZES.items(), ids=SIZES)
+def test_planetoid(name: str, sizes: tuple[int, ...]) -> None:
+    pytest.importorskip("torch_geometric")
+    before = sorted(Path(str(DATA), "planetoid").rglob("*"))
+    splits = load(name, DATA).splits
+    train = splits.train
+    assert isinstance(train.x, Sparse)
+    assert isinstance(train.adjacency, Sparse)
+    assert sizes[:4] == (train.size, train.num_features, train.num_classes, train.adjacency.nnz // 2)
+    assert tuple(part.nodes.numel() for part in splits) == sizes[4:]
+    assert torch.bincount(train.labels()).tolist() == [20] * train.num_classes
+    sums = train.x @ torch.ones(train.num_features, 1)
+    torch.testing.assert_close(sums[sums > 0], torch.ones_like(sums[sums > 0]))
+    assert sorted(Path(str(DATA), "planetoid").rglob("*")) == before, "wrote beside the data"
+
+
+@needs_data
+def test_planetoid_files_that_are_broken(tmp_path: Path) -> None:
+    pytest.importorskip("torch_geometric")
+    raw = tmp_path / "planetoid" / "Cora" / "raw"
+    raw.mkdir(parents=True)
+    for file in Path(str(DATA), "planetoid", "Cora", "raw").iterdir():
+        (raw / file.name).write_bytes(file.read_bytes())
+    (raw / "ind.cora.tx").write_bytes(b"\x80\x02")
+    with pytest.raises(FormatError, match="not the Planetoid files of cora"):
+        load("cora", tmp_path)
+
+
+def test_the_root_is_the_argument_then_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCDC_DATA", str(tmp_path / "environment"))
+    with pytest.raises(DataError, match="environment"):
+        load("cifar10")
+    with pytest.raises(DataError, match="argument"):
+        load("cifar10", tmp_path / "argument")
+
+
+def test_digits() -> None:
+    pytest.importorskip("sklearn")
+    source = load("digits")
+    assert (source.kind, [part.size for part in source.splits]) == ("images", [1000, 397, 400])
+    assert source.splits.train.shape == (1, 8, 8)
+    assert source.splits.train.num_classes == 10
+    whole = torch.cat([part.x for part in source.splits])
+    assert (float(whole.min()), float(whole.max())) == (-1, 1)
+    assert load("digits").sha256 == source.sha256

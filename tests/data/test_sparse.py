@@ -1,0 +1,124 @@
+"""`Sparse` is its dense matrix: in products, in their derivatives, under every transform."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, hessian, jvp, vmap
+
+from hcdc.data import Sparse
+from tests.cases import normal
+
+MATRIX = normal(4, 5, seed=0) * (normal(4, 5, seed=1) > 0)
+MATRIX[2], MATRIX[:, 3] = 0, 0
+"""[4, 5] with an empty row and an empty column."""
+
+
+@pytest.fixture
+def sparse() -> Sparse:
+    return Sparse.from_dense(MATRIX)
+
+
+def test_product(sparse: Sparse) -> None:
+    for shape in ((5, 3), (5,), (5, 2, 3)):
+        x = normal(*shape, seed=2)
+        torch.testing.assert_close(sparse @ x, torch.tensordot(MATRIX, x, 1))
+
+
+def test_transpose(sparse: Sparse) -> None:
+    assert sparse.T.shape == (5, 4)
+    assert sparse.T.T is sparse
+    assert torch.equal(sparse.T.dense(), MATRIX.T)
+    torch.testing.assert_close(sparse.T @ normal(4, 2, seed=3), MATRIX.T @ normal(4, 2, seed=3))
+
+
+def test_entries_given_twice_are_added() -> None:
+    index = torch.tensor([[1, 0, 1], [2, 0, 2]])
+    made = Sparse.from_coo(index, torch.tensor([1.0, 5.0, 2.0]), (2, 3))
+    assert made.dense().tolist() == [[5, 0, 0], [0, 0, 3]]
+    assert made.nnz == 2
+
+
+def test_coo_round_trip(sparse: Sparse) -> None:
+    index, values = sparse.coo()
+    assert torch.equal(Sparse.from_coo(index, values, (4, 5)).dense(), MATRIX)
+    assert (index[0].diff() >= 0).all(), "not in row order"
+
+
+def test_derivatives_of_first_and_second_order(sparse: Sparse) -> None:
+    x = normal(5, 2, seed=4).requires_grad_()
+    assert gradcheck(lambda x: sparse @ x, x, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(lambda x: (sparse @ x).sin(), x)
+    assert gradgradcheck(lambda x: sparse @ (sparse.T @ (sparse @ x).tanh()), x)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_vmap(sparse: Sparse, dim: int) -> None:
+    x = normal(6, 5, 2, seed=5).movedim(0, dim)
+    expected = torch.stack([MATRIX @ one for one in x.unbind(dim)])
+    torch.testing.assert_close(vmap(lambda x: sparse @ x, in_dims=dim)(x), expected)
+
+
+def test_nested_vmap(sparse: Sparse) -> None:
+    x = normal(3, 2, 5, 4, seed=6)
+    torch.testing.assert_close(vmap(vmap(lambda x: sparse @ x))(x), MATRIX @ x)
+
+
+def loss(operator: Sparse | Tensor, x: Tensor) -> Tensor:
+    return ((operator @ x).sin() * torch.arange(8.0, dtype=x.dtype).reshape(4, 2)).sum()
+
+
+def test_vmap_of_grad(sparse: Sparse) -> None:
+    x = normal(3, 5, 2, seed=7)
+    found = vmap(grad(lambda x: loss(sparse, x)))(x)
+    torch.testing.assert_close(found, torch.stack([grad(lambda x: loss(MATRIX, x))(one) for one in x]))
+
+
+def test_jvp_of_vmap_of_grad(sparse: Sparse) -> None:
+    """The composition that a Hessian-vector product of a batch of models is made of."""
+    x, v = normal(3, 5, 2, seed=8), normal(3, 5, 2, seed=9)
+    found = jvp(vmap(grad(lambda x: loss(sparse, x))), (x,), (v,))[1]
+    for one, tangent, product in zip(x, v, found, strict=True):
+        dense = hessian(lambda x: loss(MATRIX, x))(one).reshape(10, 10)
+        torch.testing.assert_close(product.flatten(), dense @ tangent.flatten())
+
+
+@pytest.mark.parametrize("index", [[0, 1, 2, 3], [3, 1], [2], [1, 1, 0], []], ids=str)
+def test_rows(sparse: Sparse, index: list[int]) -> None:
+    rows = sparse.rows(torch.tensor(index, dtype=torch.long))
+    assert torch.equal(rows.dense(), MATRIX[index])
+    torch.testing.assert_close(rows @ normal(5, 2, seed=10), MATRIX[index] @ normal(5, 2, seed=10))
+
+
+def test_submatrix() -> None:
+    square, index = normal(6, 6, seed=11) * (normal(6, 6, seed=12) > 0), torch.tensor([4, 0, 5])
+    assert torch.equal(Sparse.from_dense(square).submatrix(index), square[index][:, index])
+
+
+def test_conversion(sparse: Sparse) -> None:
+    single = sparse.to(dtype=torch.float32)
+    assert single.dense().dtype == single.T.dense().dtype == torch.float32
+    assert torch.equal(single.dense(), MATRIX.float())
+
+
+def test_scaled(sparse: Sparse) -> None:
+    """Entry by entry, in the order of `coo`; the transpose, through which gradients flow, follows."""
+    factors = torch.arange(1.0, sparse.nnz + 1, dtype=torch.float64)
+    index, values = sparse.coo()
+    expected = torch.zeros_like(MATRIX)
+    expected[index[0], index[1]] = values * factors
+    for made, dense in ((sparse.scaled(factors), expected), (sparse.T.scaled(torch.ones(sparse.nnz)), MATRIX.T)):
+        assert torch.equal(made.dense(), dense)
+        assert torch.equal(made.T.dense(), dense.T)
+        assert made.T.T is made
+        x = normal(dense.shape[1], 2, seed=13).requires_grad_()
+        assert gradcheck(lambda x, made=made: made @ x, x)
+    assert torch.equal(sparse.dense(), MATRIX), "the original changed"
+    assert torch.equal(sparse.T.dense(), MATRIX.T)
+
+
+def test_other_layouts_are_refused() -> None:
+    with pytest.raises(TypeError, match="from_coo"):
+        Sparse(MATRIX)

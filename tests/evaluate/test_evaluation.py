@@ -1,0 +1,136 @@
+"""The judge: keys, seeds, floors, bill, ledger, refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hcdc.condense import condense
+from hcdc.errors import InputError
+from hcdc.evaluate import Judge, Scores, bill, relax_all, retrain, verdict
+from hcdc.store import DataCard, Ledger
+from tests import small
+
+KEYS = {
+    "spearman_loss", "spearman_accuracy", "spearman_top_half_loss", "spearman_top_half_accuracy", "kendall_loss", "ci95", "ceiling_loss",
+    "ceiling_accuracy", "floor_random_loss", "floor_strong_loss", "floor_strong_accuracy", "floor_strong_top_half_loss",
+    "picked_test_accuracy", "best_test_accuracy", "regret_top1", "regret_top5", "seconds_condense", "seconds_search_condensed",
+    "seconds_search_full", "break_even_configs", "configs", "seeds", "nodes",
+}  # fmt: skip
+
+
+def artefact(source, method="hcdc"):
+    card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=3)
+    return condense(small.METHODS[method], small.task(source.splits), card)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    source = small.source()
+    return Judge(configs=8, seeds=2, config_seed=5)(artefact(source), source)
+
+
+def test_facts_hold_every_key_of_the_contract_as_plain_json_values(judged):
+    assert set(judged.facts) >= KEYS
+    assert all(value is None or isinstance(value, (int, float, str, list)) for value in judged.facts.values())
+    assert not any(isinstance(value, float) and not math.isfinite(value) for value in judged.facts.values())
+
+
+def test_figures_follow_from_the_scores(judged):
+    test = judged.full.accuracy["test"].mean(0)
+    picked = int(judged.condensed.criterion["val"].mean(0).argmin())
+    assert judged.facts["picked_test_accuracy"] == pytest.approx(float(test[picked]))
+    assert judged.facts["best_test_accuracy"] == pytest.approx(float(test.max()))
+    assert judged.facts["regret_top1"] >= judged.facts["regret_top5"] >= 0
+    assert judged.full.loss["val"].shape == (2, 8)
+    assert len(verdict(judged.facts).lines) == 5
+
+
+def test_one_seed_leaves_the_ceiling_open():
+    source = small.source()
+    facts = Judge(configs=5, seeds=1)(artefact(source, "random"), source).facts
+    assert facts["ceiling_loss"] is None
+    assert verdict(facts).light in ("green", "amber", "red")
+
+
+def test_other_data_is_refused():
+    source = small.source()
+    other = small.source(small.graph(seed=9))
+    with pytest.raises(InputError, match="must be the data of the artefact"):
+        Judge(configs=4, seeds=1)(artefact(source, "random"), other)
+
+
+@pytest.mark.parametrize(("field", "value"), [("configs", 1), ("seeds", 0)])
+def test_too_few_are_refused(field, value):
+    with pytest.raises(InputError, match=f"`{field}` = {value}"):
+        Judge(**{field: value})
+
+
+def test_finished_trainings_are_not_done_again(tmp_path, monkeypatch):
+    source = small.source()
+    condensed = artefact(source, "random")
+    first = Judge(4, 2, 5, Ledger(tmp_path))(condensed, source)
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("hcdc.evaluate.evaluation.retrain", forbidden)
+    assert Judge(4, 2, 5, Ledger(tmp_path))(condensed, source).facts == first.facts
+    with pytest.raises(AssertionError, match="trained again"):
+        Judge(4, 2, 6, Ledger(tmp_path))(condensed, source)
+    next(tmp_path.glob("*.json")).write_text("{")
+    with pytest.raises(AssertionError, match="trained again"):
+        Judge(4, 2, 5, Ledger(tmp_path))(condensed, source)
+
+
+def test_chunks_do_not_change_results():
+    task = small.task()
+    hyper = relax_all(task.space, task.space.configs(5, 0))
+    whole, parts = (retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=3, chunk=chunk) for chunk in (5, 2))
+    torch.testing.assert_close(whole.loss["val"], parts.loss["val"], rtol=1e-3, atol=1e-4)
+    again = Scores.from_json(whole.to_json())
+    assert torch.equal(again.loss["val"], whole.loss["val"])
+
+
+def test_a_training_that_diverges_counts_as_worst():
+    task = small.task()
+    hyper = relax_all(task.space, task.space.configs(3, 0))
+    hyper["filter"][1] = float("nan")
+    loss = retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=0).loss["val"][0]
+    assert int(loss.argmax()) == 1
+    assert torch.isfinite(loss).all()
+
+
+def test_the_bill_breaks_even_where_saving_meets_cost():
+    assert bill(condense=90, small=10, full=100, configs=30)["break_even_configs"] == 30
+    assert bill(condense=90, small=100, full=100, configs=30)["break_even_configs"] is None
+
+
+def facts(**changes):
+    base = dict.fromkeys(KEYS, 0.9) | {"ci95": [0.85, 0.95], "floor_strong_loss": 0.7, "configs": 8, "seeds": 2, "nodes": 9, "break_even_configs": 3}
+    return base | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "light"),
+    [
+        ({}, "green"),
+        ({"floor_strong_loss": 0.9}, "amber"),
+        ({"floor_strong_loss": 0.895}, "amber"),
+        ({"spearman_top_half_loss": 0.2}, "amber"),
+        ({"spearman_loss": 0.7}, "amber"),
+        ({"spearman_loss": 0.3}, "red"),
+        ({"ci95": [0.1, 0.95]}, "red"),
+        ({"spearman_loss": None, "ci95": [None, None]}, "red"),
+    ],
+)
+def test_the_light_says_what_the_figures_say(changes, light):
+    assert verdict(facts(**changes)).light == light
+
+
+def test_verdict_reads_none_as_a_dash():
+    lines = verdict(facts(picked_test_accuracy=None, regret_top5=None, break_even_configs=None, ceiling_loss=None)).lines
+    assert "– %" in lines[3]
+    assert "never pays" in lines[4]

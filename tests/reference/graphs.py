@@ -1,0 +1,41 @@
+"""Graph convolutions as dense matrices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def normalised(adjacency: Tensor) -> Tensor:
+    """D^-1/2 (A + I) D^-1/2, entry by entry."""
+    loops = adjacency.double() + torch.eye(len(adjacency), dtype=torch.float64)
+    out = torch.zeros_like(loops)
+    for i in range(len(loops)):
+        for j in range(len(loops)):
+            out[i, j] = loops[i, j] / (loops[i].sum() * loops[j].sum()) ** 0.5
+    return out
+
+
+def binary(edge_index: Tensor, n: int) -> Tensor:
+    """Symmetric 0/1 adjacency without self-loops."""
+    out = torch.zeros(n, n, dtype=torch.float64)
+    for source, target in edge_index.T.tolist():
+        if source != target:
+            out[source, target] = out[target, source] = 1
+    return out
+
+
+def polynomial(propagation: Tensor, weights: Tensor, basis: str) -> Tensor:
+    """C = sum_k weights_k B_k as a matrix; Chebyshev polynomials through cos(k arccos(l)) of the eigenvalues."""
+    identity = torch.eye(len(propagation), dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(-propagation)
+    angles = values.clamp(-1, 1).arccos()
+    powers = {
+        "adjacency": lambda k: torch.linalg.matrix_power(propagation, k),
+        "laplacian": lambda k: torch.linalg.matrix_power(identity - propagation, k),
+        "chebyshev": lambda k: vectors @ torch.diag((k * angles).cos()) @ vectors.T,
+    }
+    total = torch.zeros_like(identity)
+    for k, weight in enumerate(weights):
+        total = total + weight * powers[basis](k)
+    return total

@@ -1,0 +1,74 @@
+"""Data and tasks small enough to condense in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hcdc.bilevel import Adam, Recipe
+from hcdc.condense import HCDC, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, Task
+from hcdc.data import GraphData, Source, Splits, fingerprint, graph_splits, image_splits
+from hcdc.models import ConvMix, PolyFilter
+
+METHODS: dict[str, Condenser] = {
+    "hcdc": HCDC(driver=Bank(starts=6, stages=2, chunk=4, more=5, steps=8, batch=8)),
+    "algorithm1": HCDC(driver=Algorithm1(trajectories=3, repeats=2, updates=3, interval=4)),
+    "hcdc on gcond": HCDC(train=GCond(epochs=2, outer=2, inner=2, hidden=8, both=False), driver=Bank(starts=4, stages=1, chunk=4, steps=4, batch=4)),
+    "gcond": GCond(epochs=3, outer=2, inner=2, hidden=8),
+    "gcond-x": GCond(structure=False, epochs=3, outer=2, inner=2, hidden=8),
+    "random": Coreset(balanced=False),
+}
+"""Every method at a budget of a second; `condense` cases run over all of them."""
+
+
+def arrays(n: int = 90, classes: int = 3, features: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
+    """A noisy block model in the .npz layout."""
+    random = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    same = y[:, None] == y[None, :]
+    edges = np.argwhere(np.triu(random.random((n, n)) < np.where(same, 0.12, 0.02), 1)).T
+    x = random.normal(size=(n, features)) + 2 * np.eye(classes, features)[y]
+    part = np.repeat([0, 1, 2], n // 3)
+    random.shuffle(part)
+    masks = {f"{name}_mask": part == k for k, name in enumerate(("train", "val", "test"))}
+    return {"x": x.astype(np.float32), "edge_index": edges.astype(np.int32), "y": y.astype(np.int64), **masks}
+
+
+def graph(**changes: Any) -> Splits[GraphData]:
+    fields = {name: torch.from_numpy(value) for name, value in arrays(**changes).items()}
+    masks = (fields[f"{name}_mask"] for name in ("train", "val", "test"))
+    return graph_splits(fields["x"], fields["edge_index"], fields["y"], *masks)
+
+
+def images(n: int = 90, classes: int = 3) -> Splits[Any]:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % classes
+    x = 0.5 * torch.randn(n, 1, 4, 4, generator=generator) + torch.randn(classes, 1, 4, 4, generator=generator)[y]
+    first, second, third = torch.randperm(n, generator=generator).split(n // 3)
+    return image_splits(x, y, (first, second, third))
+
+
+def source(splits: Splits[Any] | None = None) -> Source:
+    splits = splits or graph()
+    return Source("small", splits, fingerprint(splits))
+
+
+def task(splits: Splits[Any] | None = None, *, size: int = 9, seed: int = 0) -> Task:
+    splits = splits or graph()
+    if isinstance(splits.train, GraphData):
+        problem: Any = PolyFilter(3, num_features=splits.train.num_features, hidden=4, order=2)
+    else:
+        problem = ConvMix(3, shape=splits.train.shape, width=3, blocks=1)
+    recipe = Recipe(problem, Adam(20, 0.05))
+    return Task(recipe, recipe, splits.real, problem.space(), Budget(size, size), seed)
+
+
+def npz(folder: Path, **changes: Any) -> Path:
+    """The small graph as a file, with fields replaced or, where None, left out."""
+    fields = {name: value for name, value in (arrays() | changes).items() if value is not None}
+    path = folder / "small.npz"
+    np.savez(path, **fields)
+    return path
