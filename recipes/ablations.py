@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hcdc.bilevel import CG, Implicit, Neumann, Nystrom
-from hcdc.condense import CENTROIDS, HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure
+from hcdc.condense import HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
 from hcdc.run import condense_source, task_for
@@ -74,9 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
     source = load(arguments.data)
     judge = Judge(80, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
-    print(
-        f"{hardware()}; {arguments.data}, {arguments.size} nodes, config seed {arguments.config_seed}, {arguments.trainings} trainings, one condensation"
-    )
+    about = f"{arguments.data}, {arguments.size} nodes, config seed {arguments.config_seed}, {arguments.trainings} trainings"
+    print(f"{hardware()}; {about}, one condensation")
     print("| variant | loss | against accuracy | better half, loss | better half, accuracy | condense, s |\n|---|---|---|---|---|---|", flush=True)
     for name in arguments.only:
         facts = measured(name, VARIANTS[name], source, arguments.size, judge, arguments.out)
