@@ -53,7 +53,7 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
     if driver == "algorithm1":
         chosen = Algorithm1() if steps is None else Algorithm1(repeats=-(-steps // Algorithm1.updates))
         return HCDC(driver=chosen)
-    bank = Bank() if kind == "graph" else Bank(starts=64, stages=2, chunk=64, steps=300, batch=32)
+    bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
     hcdc = HCDC(driver=bank if steps is None else replace(bank, steps=steps))
     return hcdc if kind == "graph" else replace(hcdc, train=IMAGES, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=3e-2)
 

@@ -128,6 +128,13 @@ def test_choices_are_projected_onto_the_simplex(values: list[float]) -> None:
     torch.testing.assert_close(space.project({"op": point.unsqueeze(0)})["op"][0], nearest_weights(point), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("far", "near"), [([1e9, 0, -1e9], [1, 0, 0]), ([3e7, 3e7, 1], [0.5, 0.5, 0]), ([-1e30] * 3, [1 / 3] * 3)])
+def test_choices_far_from_the_simplex(far: list[float], near: list[float]) -> None:
+    """Where float32 cannot tell x from x - 1."""
+    found = Space({"op": Choice(("a", "b", "c"))}).project({"op": torch.tensor([far])})["op"][0]
+    torch.testing.assert_close(found, torch.tensor(near, dtype=torch.float32))
+
+
 def test_weights_that_are_no_numbers_stay_so() -> None:
     """A diverged point is seen as one; the other choices are projected as ever."""
     space = Space({"op.0": Choice(("a", "b")), "op.1": Choice(("a", "b"))})

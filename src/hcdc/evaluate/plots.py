@@ -66,6 +66,8 @@ def scatter(small: Tensor, full: Tensor, picked: int) -> Figure:
     `small` and `full` are [seeds, n]. The better half by `full` is filled, configuration `picked` has a star, and one
     whose training diverged is only counted. An axis that spans more than a factor of ten is logarithmic.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure = _figure(3.9)
     axes: Axes = figure.subplots()
     x, y = small.mean(0), full.mean(0)
@@ -82,6 +84,9 @@ def scatter(small: Tensor, full: Tensor, picked: int) -> Figure:
     for axis, values in ((axes.xaxis, x[drawn]), (axes.yaxis, y[drawn])):
         if values.numel() and 0 < float(values.min()) < float(values.max()) / 10:
             (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
     lost = int((~drawn).sum())
     axes.set_xlabel("mean loss on this set" + (f"\n({lost} of {drawn.numel()} diverged, not drawn)" if lost else ""))
     axes.set_ylabel("mean loss on the full data")

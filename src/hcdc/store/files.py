@@ -31,6 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            os.fchmod(file.fileno(), 0o644)
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
