@@ -136,8 +136,7 @@ class HCDC:
         params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + seed, params=params)
         points = self.measure(task, train, params, hyper, seed)
         moved = descend(task, hyper, points.target, driver.rate)
-        trajectory = {f"hyper.{key}": value for key, value in moved.items()} | {f"params.{key}": value for key, value in params.items()}
-        added = state | {f"bank/{number}": points.tensors(), "trajectory": trajectory}
+        added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, params)}
         if number == self._measurements() - 1:
             added = merged(added)
         return added, {"points": float(points.count), "real_value": float(points.value.mean())}
@@ -159,8 +158,7 @@ class HCDC:
             task.condensed.problem, params, hyper, points.sensitivity, rebuild(task.real.val, state["val"]), self.measure.direct
         )
         moved = descend(task, hyper, slope.detach(), driver.rate)
-        trajectory = {f"hyper.{key}": value for key, value in moved.items()} | {f"params.{key}": value for key, value in params.items()}
-        return self._update(task, state | {"trajectory": trajectory}, points, number)
+        return self._update(task, state | {"trajectory": packed(moved, params)}, points, number)
 
     def _update(self, task: Task, state: Groups, points: Points, number: int) -> tuple[Groups, dict[str, float]]:
         """One Adam step on S_val; a step to where the loss is not finite is taken back and the rate halved."""
@@ -194,6 +192,11 @@ def merged(state: Groups) -> Groups:
     parts = [Points.from_tensors(value) for key, value in state.items() if key.startswith("bank/")]
     rest = {key: value for key, value in state.items() if not key.startswith("bank/") and key != "trajectory"}
     return rest | {"bank": Points.join(parts).tensors()}
+
+
+def packed(hyper: TensorDict, params: TensorDict) -> TensorDict:
+    """Where trajectories stand, as one dictionary for a checkpoint; `split` is the inverse."""
+    return {f"hyper.{key}": value for key, value in hyper.items()} | {f"params.{key}": value for key, value in params.items()}
 
 
 def split(trajectory: TensorDict) -> tuple[TensorDict, TensorDict]:
