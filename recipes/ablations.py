@@ -2,8 +2,8 @@
 
     python recipes/ablations.py --data cora --size 49 --out runs/ablations
 
-The 80 configurations are drawn with --config-seed 1001, on which defaults were chosen; results proper use others. A bank
-of 512 points and 500 steps (half of the defaults) for all. Resumable; prints a Markdown table as rows come in.
+Figures are means over draws of 80 configurations with --config-seeds 1001 to 1003, on which defaults were chosen; results
+proper use others. Resumable; prints a Markdown table as rows come in.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from hcdc.bilevel import CG, Implicit, Neumann, Nystrom
-from hcdc.condense import HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure
+from hcdc.condense import GCOND_X, HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure, Task
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
 from hcdc.run import condense_source, task_for
 from hcdc.store import Ledger, hardware, load_condensed
 
-BASE = HCDC(driver=Bank(starts=128, stages=4, steps=500))
+BASE = HCDC()
 RAW = Coreset(structure="identity", label="raw")
 KEYS = ("spearman_loss", "spearman_accuracy", "spearman_top_half_loss", "spearman_top_half_accuracy", "seconds_condense")
 
@@ -32,14 +32,16 @@ def solved_by(solver: Any) -> HCDC:
 
 VARIANTS: dict[str, Condenser] = {
     "default": BASE,
-    "S_train: propagated nodes": replace(BASE, train=STRONG),
-    "S_train: real nodes, identity": replace(BASE, train=RAW),
-    "S_train: GCond-X": replace(BASE, train=GCond(structure=False, both=False)),
-    "S_val adjacency: identity, not learned": replace(BASE, structure=False),
+    "values: accuracy weight 0": replace(BASE, accuracy=0.0),
+    "values: accuracy weight 1": replace(BASE, accuracy=1.0),
+    "values: accuracy weight 2": replace(BASE, accuracy=2.0),
     "alignment alone": replace(BASE, values=0.0),
     "values alone": replace(BASE, align=0.0),
-    "values: loss only": replace(BASE, accuracy=0.0),
-    "values: accuracy weight 2": replace(BASE, accuracy=2.0),
+    "S_train: propagated nodes": replace(BASE, train=STRONG),
+    "S_train: real nodes, identity": replace(BASE, train=RAW),
+    "S_train: GCond": replace(BASE, train=GCond(both=False)),
+    "S_train: GCond-X": replace(BASE, train=replace(GCOND_X, both=False)),
+    "S_val adjacency: identity, not learned": replace(BASE, structure=False),
     "direct term dropped": replace(BASE, measure=Measure(direct=False)),
     "target: Eq. (IFT) at theta^S": replace(BASE, measure=Measure(real="synthetic")),
     "Neumann, 0 terms": solved_by(Neumann(0)),
@@ -47,39 +49,62 @@ VARIANTS: dict[str, Condenser] = {
     "Neumann, 20 terms": solved_by(Neumann(20)),
     "Nystrom, rank 20": solved_by(Nystrom(20)),
     "CG, 50 steps": solved_by(CG(1e-4, 50)),
-    "uniform points, no trajectories": replace(BASE, driver=Bank(starts=512, stages=1, steps=500)),
+    "512 points": replace(BASE, driver=Bank(starts=128)),
+    "1024 uniform points, no trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
-    "no S_val learning (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
+    "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
 }
+PROBLEMS: dict[str, dict[str, float]] = {
+    "weight decay on S 5e-4, as on T": {"weight_decay": 5e-4},
+    "weight decay on S 2e-4": {"weight_decay": 2e-4},
+    "dropout 0.5 on S, as on T": {"dropout": 0.5},
+}
+"""Changes to how S is trained."""
+VAL_SIZES = {"S_val of 98 nodes": 98}
 
 
-def measured(name: str, method: Condenser, source: Source, size: int, judge: Judge, out: Path) -> dict[str, Any]:
-    folder = out / "".join(letter if letter.isalnum() else "-" for letter in name)
-    result = folder / "figures.json"
-    if not result.exists():
-        if not (folder / "card.json").exists():
-            condense_source(source, task_for(source, size=size), method).save(folder)
-        result.write_text(json.dumps(judge(load_condensed(folder), source).facts))
-    return json.loads(result.read_text())
+def measured(name: str, source: Source, size: int, seed: int, judges: list[Judge], out: Path) -> list[dict[str, Any]]:
+    """The figures of one variant, one dictionary a draw of configurations."""
+    folder = out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{size}-{seed}"
+    if not (folder / "card.json").exists():
+        condense_source(source, task_of(name, source, size, seed), VARIANTS.get(name, BASE)).save(folder)
+    found: list[dict[str, Any]] = []
+    for judge in judges:
+        result = folder / f"figures-{judge.config_seed}-{judge.seeds}.json"
+        if not result.exists():
+            result.write_text(json.dumps(judge(load_condensed(folder), source).facts))
+        found.append(json.loads(result.read_text()))
+    return found
+
+
+def task_of(name: str, source: Source, size: int, seed: int) -> Task:
+    """The task of one variant: the recipe of S may differ."""
+    task = task_for(source, size=size, val_size=VAL_SIZES.get(name), seed=seed)
+    problem: Any = task.condensed.problem
+    return replace(task, condensed=task.condensed._replace(problem=replace(problem, **PROBLEMS.get(name, {}))))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cora")
     parser.add_argument("--size", type=int, default=49)
-    parser.add_argument("--config-seed", type=int, default=1001)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--config-seeds", type=int, nargs="+", default=[1001, 1002, 1003])
     parser.add_argument("--trainings", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS))
+    parser.add_argument("--only", nargs="+", default=[*VARIANTS, *PROBLEMS, *VAL_SIZES])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     arguments = parser.parse_args()
     source = load(arguments.data)
-    judge = Judge(80, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
-    about = f"{arguments.data}, {arguments.size} nodes, config seed {arguments.config_seed}, {arguments.trainings} trainings"
-    print(f"{hardware()}; {about}, one condensation")
+    ledger = Ledger(arguments.out / "trainings")
+    judges = [Judge(80, arguments.trainings, seed, ledger) for seed in arguments.config_seeds]
+    about = f"{arguments.data}, {arguments.size} nodes, config seeds {arguments.config_seeds}, {arguments.trainings} trainings"
+    print(f"{hardware()}; {about}, {arguments.seeds} condensation seeds")
     print("| variant | loss | against accuracy | better half, loss | better half, accuracy | condense, s |\n|---|---|---|---|---|---|", flush=True)
     for name in arguments.only:
-        facts = measured(name, VARIANTS[name], source, arguments.size, judge, arguments.out)
-        print(f"| {name} | " + " | ".join(f"{facts[key]:.3f}" if key != KEYS[-1] else f"{facts[key]:.0f}" for key in KEYS) + " |", flush=True)
+        seeds = range(arguments.seeds)
+        facts = [fact for seed in seeds for fact in measured(name, source, arguments.size, seed, judges, arguments.out)]
+        means = {key: sum(fact[key] for fact in facts) / len(facts) for key in KEYS}
+        print(f"| {name} | " + " | ".join(f"{means[key]:.3f}" if key != KEYS[-1] else f"{means[key]:.0f}" for key in KEYS) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from hcdc.bilevel import CG, Implicit
 from hcdc.condense import (
+    GCOND_X,
     HCDC,
     RANDOM,
     Algorithm1,
@@ -23,7 +26,7 @@ from hcdc.condense import (
     default_recipes,
 )
 from hcdc.data import Source
-from hcdc.errors import InputError
+from hcdc.errors import InputError, SpaceError
 from hcdc.models.classifier import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import Checkpoint, Condensed, DataCard
@@ -46,15 +49,14 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
     if name == "random":
         return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
     if name in ("gcond", "gcond-x"):
-        method = GCond(structure=name == "gcond")
-        return method if steps is None else replace(method, epochs=steps)
+        method = GCond() if name == "gcond" else GCOND_X
+        return replace(method, epochs=steps or method.epochs)
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
     if driver == "algorithm1":
-        chosen = Algorithm1() if steps is None else Algorithm1(repeats=-(-steps // Algorithm1.updates))
-        return HCDC(driver=chosen)
+        return HCDC(driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
     bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
-    hcdc = HCDC(driver=bank if steps is None else replace(bank, steps=steps))
+    hcdc = HCDC(driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, train=IMAGES, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=3e-2)
 
 
@@ -68,8 +70,16 @@ def task_for(
     _check_criterion(settings.get("criterion", "loss"))
     condensed, full = default_recipes(source.splits.train, family, **settings)
     problem: Any = condensed.problem
+    own: Space = problem.space()
+    if space is not None and _shapes(space) != _shapes(own):
+        raise SpaceError("space", _shapes(space), f"the family reads {_shapes(own)}", "give every axis of the family, with ranges of your own")
     budget = Budget(size, size if val_size is None else val_size)
-    return Task(condensed, full, source.splits.real, space or problem.space(), budget, seed)
+    return Task(condensed, full, source.splits.real, space or own, budget, seed)
+
+
+def _shapes(space: Space) -> dict[str, list[int]]:
+    """Name and shape of every hyperparameter tensor of a space."""
+    return {name: list(value.shape) for name, value in sorted(space.interior(torch.Generator()).items())}
 
 
 def condense_source(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hcdc.cli import main
+from hcdc.store import locked
 from tests import small
 
 FAST = ["--size", "9", "--steps", "5"]
@@ -165,6 +166,13 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(capsys, tmp
     code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "file" / "out"))
     assert code == 2
     assert "cannot write" in error
+
+
+def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):
+    with locked(tmp_path / "out"):
+        code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "another process" in error
 
 
 SLOW = """

@@ -82,7 +82,7 @@ def test_alignment_falls_and_only_what_is_learned_moves():
     moved = condense(HCDC(driver=driver, lr=1e-2, lr_structure=1e-2), small.task(), CARD)
     assert frozen.val.adjacency.sum() == 0
     assert moved.val.adjacency.sum() > 0
-    first, last = ([record[key] for record in moved.card.history if "alignment" in record] for key in ("alignment", "values"))
+    first, last = ([record[key] for record in moved.card.history if "alignment_loss" in record] for key in ("alignment_loss", "values_loss"))
     assert sum(first[-5:]) < sum(first[:5])
     assert sum(last[-5:]) < sum(last[:5])
 

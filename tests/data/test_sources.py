@@ -55,6 +55,22 @@ def test_npz_with_sparse_features(file: Path) -> None:
     assert same(train, graph_splits(**graph_tensors()).train)
 
 
+def test_csr_in_any_order_with_repetitions(file: Path) -> None:
+    fields = csr()
+    for start, end in zip(fields["x_indptr"][:-1], fields["x_indptr"][1:], strict=True):
+        for name in ("x_indices", "x_data"):
+            fields[name][start:end] = fields[name][start:end][::-1].copy()
+    first = fields["x_indptr"][1]
+    fields["x_data"] = np.concatenate([fields["x_data"][:first], [1.5], fields["x_data"][first:]]).astype(np.float32)
+    fields["x_indices"] = np.concatenate([fields["x_indices"][:first], fields["x_indices"][:1], fields["x_indices"][first:]])
+    added = int(fields["x_indices"][0])
+    fields["x_indptr"] = fields["x_indptr"] + (np.arange(fields["x_indptr"].size) > 0)
+    np.savez(file, **fields)
+    expected = torch.from_numpy(arrays()["x"]).clone()
+    expected[0, added] += 1.5
+    torch.testing.assert_close(load(file).splits.train.x.dense(), expected)
+
+
 def test_npz_with_binary_features(file: Path) -> None:
     np.savez(file, **csr(values=False))
     assert torch.equal(load(file).splits.train.x.dense(), torch.ones(15, 5))
@@ -229,6 +245,20 @@ def test_planetoid_files_that_are_broken(tmp_path: Path) -> None:
     (raw / "ind.cora.tx").write_bytes(b"\x80\x02")
     with pytest.raises(FormatError, match="not the Planetoid files of cora"):
         load("cora", tmp_path)
+
+
+def test_nothing_is_fetched_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch_geometric")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError("a socket was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    with pytest.raises(DataError, match="add --download"):
+        load("cora", tmp_path)
+    with pytest.raises(DataError, match="could not be fetched"):
+        load("cora", tmp_path, download=True)
 
 
 def test_the_root_is_the_argument_then_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,14 +163,14 @@ class TestBill:
 class TestCurves:
     def test_nothing_recorded_is_no_figure(self) -> None:
         assert plots.curves([]) is None
-        assert plots.curves([{"step": 0.0, "alignment": 0.4}]) is None
+        assert plots.curves([{"step": 0.0, "alignment_loss": 0.4}]) is None
 
     def test_a_panel_a_metric_and_rare_ones_left_out(self) -> None:
         history: list[dict[str, float]] = [{"step": 0.0, "points": 128.0}]
-        history += [{"step": float(n), "alignment": 1 / n, "values": 0.5} for n in range(1, 60)]
+        history += [{"step": float(n), "alignment_loss": 1 / n, "values_loss": 0.5} for n in range(1, 60)]
         figure = plots.curves(history)
         assert figure is not None
-        assert [axes.get_ylabel() for axes in figure.axes] == [plots.METRICS["alignment"], plots.METRICS["values"]]
+        assert [axes.get_ylabel() for axes in figure.axes] == [plots.METRICS["alignment_loss"], plots.METRICS["values_loss"]]
         thin, thick = figure.axes[0].get_lines()
         assert len(np.asarray(thin.get_xdata())) == 59
         assert np.asarray(thick.get_ydata())[0] == pytest.approx(np.mean([1 / n for n in range(1, 10)]))

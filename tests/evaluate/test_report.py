@@ -40,7 +40,7 @@ def card(kind: Any = "graph", **changes: Any) -> Card:
         "data": DataCard(name="toy", sha256="ab" * 32, kind=kind, num_classes=3),
         "recipes": {"condensed": {"problem": {"family": "polyfilter"}, "solver": {"steps": 200, "batch_size": None}}, "full": {}},
         "space": {f"filter.{k}": {"kind": "real", "low": -1.0, "high": 1.0} for k in range(2)},
-        "sizes": {"train": 12, "val": 9}, "history": [{"step": float(n), "alignment": 1 / (n + 1), "values": 0.5} for n in range(40)],
+        "sizes": {"train": 12, "val": 9}, "history": [{"step": float(n), "alignment_loss": 1 / (n + 1), "values_loss": 0.5} for n in range(40)],
         "seconds": 31.5, "versions": {"python": "3.12.1", "torch": "2.11.0"}, "hardware": "two threads, no GPU",
     }  # fmt: skip
     return Card(**(fields | changes))

@@ -144,6 +144,14 @@ def test_space_fits_the_family() -> None:
     assert {(axis.low, axis.high) for axis in axes.values()} == {(-2, 0.5)}
 
 
+@pytest.mark.parametrize("coefficients", [2, 4])
+def test_a_filter_of_another_length_is_refused(coefficients: int) -> None:
+    problem = PolyFilter(3, num_features=5, order=2)
+    params = problem.init({}, generator(0))
+    with pytest.raises(InputError, match=r"`filter` = .* 3 coefficients"):
+        problem.logits(params, {"filter": torch.ones(coefficients)}, dense_graph(), {})
+
+
 def test_init_is_reproducible_and_bounded() -> None:
     problem = PolyFilter(3, num_features=100, hidden=16)
     one, again, other = (problem.init({}, generator(seed)) for seed in (0, 0, 1))

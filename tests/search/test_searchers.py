@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+import torch
 
 from hcdc.errors import InputError
 from hcdc.search import ALGORITHMS, Grid, HypergradientDescent, Objective
+from hcdc.search.base import WORST
 from hcdc.spaces import Choice, Real, Space
 from tests import small
 
@@ -43,6 +47,13 @@ def test_no_trials_are_refused(name):
 def test_choices_and_numbers_together(name):
     found = ALGORITHMS[name].run(objective(small.images()), trials=4, seed=0)
     assert {trial.config["op.0"] for trial in found} <= {"conv3x3", "conv1x1", "pool3x3", "skip"}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_ends_in_nan_is_the_worst():
+    goal = objective()
+    broken = dataclasses.replace(goal, val=goal.val.replace(x=torch.full_like(goal.val.x, float("nan"))))
+    assert [trial.score for trial in ALGORITHMS["random"].run(broken, trials=3, seed=0)] == pytest.approx([WORST] * 3)
 
 
 def test_hypergradient_descent_improves_on_its_starts():

@@ -43,6 +43,12 @@ def test_load_of_save_is_the_same(tmp_path: Path) -> None:
     assert equal(found, groups())
 
 
+def test_names_that_differ_in_a_slash_do_not_collide(tmp_path: Path) -> None:
+    state: Groups = {"a/b": {"x": torch.zeros(1)}, "a-b": {"x": torch.ones(1)}, "a%2Fb": {"x": torch.full((1,), 2.0)}}
+    Checkpoint(tmp_path).save(1, state, {})
+    assert equal(Checkpoint(tmp_path).load()[1], state)
+
+
 def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
     point, state = Checkpoint(tmp_path), groups()
     point.save(1, state, {})

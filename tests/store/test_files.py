@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from hcdc.errors import FormatError
-from hcdc.store import StorageError, read_json, writable, write_bytes, write_json
+from hcdc.errors import FormatError, RunExistsError
+from hcdc.store import StorageError, locked, read_json, write_bytes, write_json
 from hcdc.store.files import read_tensors, write_tensors
 
 
@@ -73,13 +73,17 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "below", tmp_path / "folder"):
         with pytest.raises(StorageError, match="cannot write"):
             write_bytes(path, b"content")
-    with pytest.raises(StorageError):
-        writable(tmp_path / "file")
+    with pytest.raises(StorageError), locked(tmp_path / "file"):
+        raise AssertionError("a file was locked as if it were a folder")
 
 
-def test_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path) -> None:
-    writable(tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
+def test_a_lock_makes_the_folder_leaves_nothing_in_it_and_keeps_others_out(tmp_path: Path) -> None:
+    with locked(tmp_path / "new"):
+        assert list((tmp_path / "new").iterdir()) == []
+        with pytest.raises(RunExistsError, match="another process"), locked(tmp_path / "new"):
+            raise AssertionError("locked twice")
+    with locked(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

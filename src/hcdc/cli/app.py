@@ -37,11 +37,12 @@ def condense(
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     root: Root = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a condensed set of DATA in DIR."""
-    family = {key: value for key, value in (("order", order), ("basis", basis)) if value is not None}
-    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family | {"criterion": criterion}, steps, resume, root)
+    family = {key: value for key, value in (("order", order), ("basis", basis), ("criterion", criterion)) if value is not None}
+    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, resume, root, download)
     _emit(commands.condense(request), as_json)
 
 

@@ -34,30 +34,35 @@ class Condense:
     steps: int | None
     resume: bool
     root: Path | None
+    download: bool = False
 
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.data import load
     from hcdc.run import condense_source, method_named, task_for
-    from hcdc.store import Checkpoint, writable
+    from hcdc.store import Checkpoint, locked
 
     checkpoint = Checkpoint(request.out / "checkpoint")
-    if (request.out / "card.json").exists():
-        if request.resume:
-            return show(request.out)
-        raise RunExistsError(f"`out` = {request.out}: already holds a finished run; choose another folder")
-    if checkpoint.exists and not request.resume:
-        raise RunExistsError(f"`out` = {request.out}: holds an unfinished run; add --resume to go on with it, or choose another folder")
-    source = load(request.data, request.root)
+    if request.resume and (request.out / "card.json").exists():
+        return show(request.out)
+    _refuse_a_run(request, checkpoint.exists)
+    source = load(request.data, request.root, download=request.download)
     method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
-    writable(request.out)
-    with _bar(f"condensing {source.name} with {method.name}") as update:
+    with locked(request.out), _bar(f"condensing {source.name} with {method.name}") as update:
+        _refuse_a_run(request, checkpoint.exists)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
-    condensed.save(request.out)
-    checkpoint.remove()
+        condensed.save(request.out)
+        checkpoint.remove()
     return show(request.out)
+
+
+def _refuse_a_run(request: Condense, unfinished: bool) -> None:
+    if (request.out / "card.json").exists():
+        raise RunExistsError(f"`out` = {request.out}: already holds a finished run; choose another folder")
+    if unfinished and not request.resume:
+        raise RunExistsError(f"`out` = {request.out}: holds an unfinished run; add --resume to go on with it, or choose another folder")
 
 
 def evaluate(folder: Path, configs: int, seeds: int, config_seed: int, cache: Path | None, root: Path | None) -> Answer:

@@ -1,13 +1,13 @@
 """Methods that make a small synthetic training and validation set."""
 
 from hcdc.condense.coreset import CENTROIDS, RANDOM, STRONG, Coreset
-from hcdc.condense.gcond import GCond
+from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.loop import Callback, condense, recipe_from_card
 from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 
 __all__ = [
-    "CENTROIDS", "HCDC", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback", "Condenser", "Coreset", "GCond",
+    "CENTROIDS", "GCOND_X", "HCDC", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback", "Condenser", "Coreset", "GCond",
     "Measure", "Points", "Task", "condense", "default_recipes", "recipe_from_card", "total_derivative",
 ]  # fmt: skip

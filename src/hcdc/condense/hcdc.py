@@ -168,7 +168,7 @@ class HCDC:
         align, values = self.losses(task, points, val.replace(**leaves))
         loss = self.align * align + self.values * values
         slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-        health, metrics = state["health"], {"alignment": float(align.detach()), "values": float(values.detach())}
+        health, metrics = state["health"], {"alignment_loss": float(align.detach()), "values_loss": float(values.detach())}
         scale = float(health["rate"]) * cosine(number, self._updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
         tensors, moments = adam_step(leaves, slopes, state["moments"], rates)

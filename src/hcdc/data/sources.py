@@ -1,7 +1,7 @@
 """From a name or a path to checked `Splits`.
 
 Known names look below `root`, which is an argument, else the environment variable `HCDC_DATA`, else
-`~/.cache/hcdc`. Nothing is ever fetched unless the data is absent there and its own loader downloads it.
+`~/.cache/hcdc`. Nothing is fetched over a network unless `download=True` asks for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from hcdc._tensors import digest
@@ -47,16 +48,17 @@ class Source:
         return "graph" if isinstance(self.splits.train, GraphData) else "images"
 
 
-def load(data: str | Path, root: str | Path | None = None) -> Source:
+def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
     """The dataset of a known name (cora, citeseer, pubmed, digits, cifar10) or of a graph in an .npz file.
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
-    for a file that cannot be read, `MissingExtraError` where the loader's library is absent.
+    for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
+    fetch what is absent.
     """
     name = str(data)
     folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
     if name in PLANETOID:
-        splits: Splits[Any] = load_planetoid(name, folder)
+        splits: Splits[Any] = load_planetoid(name, folder, download=download)
     elif name == "digits":
         splits = load_digits()
     elif name == "cifar10":
@@ -74,7 +76,7 @@ def fingerprint(splits: Splits[Any]) -> str:
     return digest((f"{part}.{key}", value) for part, data in splits._asdict().items() for key, value in data.tensors().items())
 
 
-def load_planetoid(name: str, root: Path) -> Splits[GraphData]:
+def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[GraphData]:
     """Cora, Citeseer or PubMed with the public split, through `torch_geometric.datasets.Planetoid`.
 
     Features are row-normalised to sum one, as Kipf and Welling (2016) do.
@@ -86,10 +88,12 @@ def load_planetoid(name: str, root: Path) -> Splits[GraphData]:
         raise MissingExtraError("torch_geometric", "graphs") from error
     raw = root / "planetoid" / PLANETOID[name] / "raw"
     if not raw.is_dir():
+        if not download:
+            raise DataError("DATA", name, f"is not in {raw}", "set HCDC_DATA to where it is, or add --download")
         try:
             return from_pyg(Planetoid(str(root / "planetoid"), PLANETOID[name], transform=NormalizeFeatures())[0])
         except OSError as error:
-            raise DataError("DATA", name, f"is not in {raw} and could not be downloaded ({error})", "set HCDC_DATA to where it is") from error
+            raise DataError("DATA", name, f"is not in {raw} and could not be fetched ({error})", "set HCDC_DATA to where it is") from error
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(raw, Path(scratch) / PLANETOID[name] / "raw")
         try:
@@ -137,10 +141,15 @@ def load_npz(path: Path) -> Splits[GraphData]:
 
 
 def _csr(fields: dict[str, Any]) -> Sparse:
+    """Columns may come in any order in a row; entries that are given twice are summed."""
     rows, columns = (int(value) for value in fields["x_shape"])
-    crow, col = (torch.from_numpy(fields[name].astype(np.int64)) for name in ("x_indptr", "x_indices"))
-    data = fields["x_data"].astype(np.float32) if "x_data" in fields else np.ones(col.numel(), np.float32)
-    return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(data), (rows, columns), check_invariants=True))
+    pointers, indices = (fields[name].astype(np.int64) for name in ("x_indptr", "x_indices"))
+    data = fields["x_data"].astype(np.float32) if "x_data" in fields else np.ones(indices.size, np.float32)
+    matrix = csr_matrix((data, indices, pointers), shape=(rows, columns))
+    matrix.check_format(full_check=True)
+    matrix.sum_duplicates()
+    crow, col = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(matrix.data), (rows, columns), check_invariants=True))
 
 
 def load_digits() -> Splits[ImageData]:

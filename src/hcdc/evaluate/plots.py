@@ -35,8 +35,8 @@ CLASSES = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 """Colours that the colour-blind can tell apart (Okabe and Ito 2008); more classes than these take viridis."""
 
 METRICS = {
-    "alignment": "1 − cosine of\nhypergradients",
-    "values": "1 − correlation\nof validation values",
+    "alignment_loss": "1 − cosine of\nhypergradients",
+    "values_loss": "1 − correlation\nof validation values",
     "distance": "distance of\ngradients",
 }
 """What the metrics of the condensers that ship are; another's are shown under their own names."""

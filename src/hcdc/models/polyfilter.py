@@ -68,6 +68,8 @@ class PolyFilter(Classifier):
 
     def filter(self, weights: Tensor, data: GraphData, h: Tensor) -> Tensor:
         """C(weights) h, by `order` products with the graph: [n, f] -> [n, f]."""
+        if weights.shape[-1] != self.order + 1:
+            raise InputError("filter", tuple(weights.shape), f"must have {self.order + 1} coefficients", f"fit it to order={self.order}")
         total, previous, current = weights[0] * h, h, h
         for k in range(1, self.order + 1):
             step = data.propagation @ current

@@ -17,6 +17,9 @@ from hcdc.bilevel import CG, Implicit, Recipe, hypergradients
 from hcdc.errors import InputError
 from hcdc.spaces import Space
 
+WORST = 1e30
+"""The score of a training that ended in numbers that are not finite."""
+
 
 class Trial(NamedTuple):
     """One configuration, its score (lower is better) and the seconds that its training took, its batch shared evenly."""
@@ -40,7 +43,7 @@ class Objective:
         """Train the configurations together and score each by the validation criterion."""
         began = time.perf_counter()
         hyper = stack([self.space.relax(config) for config in configs])
-        scores, _ = self.scores(hyper, seed)
+        scores = torch.nan_to_num(self.scores(hyper, seed)[0], nan=WORST, posinf=WORST)
         seconds = (time.perf_counter() - began) / len(configs)
         return tuple(Trial(dict(config), float(score), seconds) for config, score in zip(configs, scores, strict=True))
 

@@ -16,9 +16,7 @@ class Grid:
 
     def run(self, objective: Objective, *, trials: int, seed: int) -> tuple[Trial, ...]:
         check_trials(trials)
-        points = 2
-        while points < trials and 2 < len(finer := objective.space.grid(points + 1)) <= trials:
-            points += 1
-            if len(finer) == len(objective.space.grid(points + 1)):
-                break
-        return objective.trials(objective.space.grid(points)[:trials], seed)
+        configs, points = objective.space.grid(2), 3
+        while len(configs) < len(finer := objective.space.grid(points)) <= trials:
+            configs, points = finer, points + 1
+        return objective.trials(configs[:trials], seed)

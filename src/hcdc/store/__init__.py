@@ -12,10 +12,10 @@ from hcdc.store.artefact import (
     space_to_card,
 )
 from hcdc.store.checkpoint import Checkpoint, Groups
-from hcdc.store.files import StorageError, read_json, writable, write_bytes, write_json
+from hcdc.store.files import StorageError, locked, read_json, write_bytes, write_json
 from hcdc.store.ledger import Ledger
 
 __all__ = [
     "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
-    "load_card", "load_condensed", "read_json", "space_from_card", "space_to_card", "writable", "write_bytes", "write_json",
+    "load_card", "load_condensed", "locked", "read_json", "space_from_card", "space_to_card", "write_bytes", "write_json",
 ]  # fmt: skip

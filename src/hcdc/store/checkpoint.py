@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class Checkpoint:
             if known is not None and known[0] is tensors:
                 entries[name] = known[1]
                 continue
-            file = f"{name.replace('/', '-')}-{step}.safetensors"
+            file = f"{quote(name, safe='')}-{step}.safetensors"
             entries[name] = {"file": file, "sha256": write_tensors(self.folder / file, tensors), "keys": list(tensors)}
             self._saved[name] = (tensors, entries[name])
         write_json(self.folder / "manifest.json", {"step": step, "facts": facts, "groups": entries})

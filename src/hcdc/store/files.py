@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hcdc.errors import FormatError, HcdcError
+from hcdc.errors import FormatError, HcdcError, RunExistsError
 
 
 class StorageError(HcdcError):
@@ -83,8 +86,22 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise FormatError(f"{path} is not a whole safetensors file ({error})") from error
 
 
-def writable(folder: Path) -> None:
-    """Make `folder` and check, before any long work, that it can be written to; raises `StorageError`."""
+@contextlib.contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Hold `folder`, made if absent, against other processes.
+
+    Raises `StorageError` where it cannot be written to, `RunExistsError` where another process holds it. The lock
+    is on the folder itself and is gone with the process, however that ends.
+    """
     probe = folder / ".writable"
     write_bytes(probe, b"")
     probe.unlink(missing_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunExistsError(f"`out` = {folder}: another process is writing there; wait for it, or choose another folder") from error
+        yield
+    finally:
+        os.close(handle)
