@@ -28,7 +28,7 @@ STEPS = 600
 METHODS: dict[str, Condenser] = {
     "gcond": GCond(both=False),
     "gcond-x": replace(GCOND_X, both=False),
-    "gcond-x, 1e-4": GCond(structure=False, both=False),
+    "gcond-x at 1e-4": GCond(structure=False, both=False),
     "random nodes": Coreset(structure="identity"),
 }
 
@@ -68,7 +68,7 @@ def main() -> None:
     for name, method in METHODS.items():
         found, seconds = list[float](), 0.0
         for seed in range(arguments.seeds):
-            folder = arguments.out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{arguments.size}-{seed}"
+            folder = arguments.out / f"{name.replace(' ', '-')}-{arguments.size}-{seed}"
             if not (folder / "card.json").exists():
                 condense_source(source, task_for(source, size=arguments.size, seed=seed), method).save(folder)
             condensed = load_condensed(folder)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hcdc.bilevel import Adam, Recipe
-from hcdc.condense import HCDC, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, Task
+from hcdc.condense import HCDC, HERDING, K_CENTER, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, Task
 from hcdc.data import GraphData, Source, Splits, fingerprint, graph_splits, image_splits
 from hcdc.models import ConvMix, PolyFilter
 
@@ -20,6 +20,8 @@ METHODS: dict[str, Condenser] = {
     "gcond": GCond(epochs=3, outer=2, inner=2, hidden=8),
     "gcond-x": GCond(structure=False, epochs=3, outer=2, inner=2, hidden=8),
     "random": Coreset(balanced=False),
+    "herding": HERDING,
+    "k-center": K_CENTER,
 }
 """Every method at a budget of a second; `condense` cases run over all of them."""
 

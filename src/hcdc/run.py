@@ -12,6 +12,8 @@ from hcdc.bilevel import CG, Implicit
 from hcdc.condense import (
     GCOND_X,
     HCDC,
+    HERDING,
+    K_CENTER,
     RANDOM,
     Algorithm1,
     Bank,
@@ -31,7 +33,7 @@ from hcdc.models.classifier import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import Checkpoint, Condensed, DataCard
 
-METHODS = ("hcdc", "gcond", "gcond-x", "random")
+METHODS = ("hcdc", "gcond", "gcond-x", "random", "herding", "k-center")
 DRIVERS = ("bank", "algorithm1")
 IMAGES = Coreset(label="images")
 """Real images, class proportions kept: what S_train is, and S_val starts from, on images."""
@@ -48,6 +50,8 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
         raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
     if name == "random":
         return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
+    if name in ("herding", "k-center"):
+        return HERDING if name == "herding" else K_CENTER
     if name in ("gcond", "gcond-x"):
         method = GCond() if name == "gcond" else GCOND_X
         return replace(method, epochs=steps or method.epochs)

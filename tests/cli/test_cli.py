@@ -42,7 +42,7 @@ def condensed(capsys, folder: Path, method: str = "random") -> Path:
     return out
 
 
-@pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random"])
+@pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random", "herding", "k-center"])
 def test_the_main_job(capsys, tmp_path, method):
     data, out = small.npz(tmp_path), tmp_path / "out"
     code, text, progress = run(capsys, "condense", str(data), "--method", method, *FAST, "--out", str(out), "--json")

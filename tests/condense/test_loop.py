@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(name):
     other = condense(method, small.task(seed=2), CARD)
     assert same(first.train, second.train)
     assert same(first.val, second.val)
-    assert not same(first.val, other.val)
+    assert same(first.val, other.val) == (name in ("herding", "k-center")), "these two draw nothing"
 
 
 @pytest.mark.parametrize("name", [name for name, method in small.METHODS.items() if method.length()])

@@ -27,7 +27,7 @@ def condense(
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
     size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
     val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
-    method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x or random.")] = "hcdc",
+    method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x, random, herding or k-center.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     space: Annotated[str | None, typer.Option(help="polyfilter (graphs) or convmix (images) [default: by the data].")] = None,

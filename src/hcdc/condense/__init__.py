@@ -1,6 +1,6 @@
 """Methods that make a small synthetic training and validation set."""
 
-from hcdc.condense.coreset import CENTROIDS, RANDOM, STRONG, Coreset
+from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.loop import Callback, condense, recipe_from_card
@@ -8,6 +8,7 @@ from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 
 __all__ = [
-    "CENTROIDS", "GCOND_X", "HCDC", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback", "Condenser", "Coreset", "GCond",
-    "Measure", "Points", "Task", "condense", "default_recipes", "recipe_from_card", "total_derivative",
+    "CENTROIDS", "GCOND_X", "HCDC", "HERDING", "K_CENTER", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback",
+    "Condenser", "Coreset", "GCond", "Measure", "Points", "Task", "condense", "default_recipes", "recipe_from_card",
+    "total_derivative",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
 Structure = Literal["induced", "identity"]
+Pick = Literal["uniform", "herding", "k-center"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Coreset:
     Drawn uniformly (`balanced=False`, the paper's Random) or in class proportions. On graphs, `features` are raw or
     Â^hops X, and the adjacency is the induced subgraph or none (`identity`: the propagation of an edgeless graph is I).
     "centroids" are the means of a k-means clustering within each class, of images or of Â^hops X, and have no edges.
+    `pick` chooses within each class by Â^hops X or by pixels: herding (Welling 2009) follows the class mean, k-center
+    (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
     """
 
     features: Features = "raw"
     structure: Structure = "induced"
     hops: int = 2
     balanced: bool = True
+    pick: Pick = "uniform"
     label: str = "random"
 
     @property
@@ -56,7 +60,9 @@ class Coreset:
         labels = data.labels()
         if self.features == "centroids":
             return self._centroids(data, count, generator)
-        if self.balanced:
+        if self.pick != "uniform":
+            positions = self._picked(data, count, generator)
+        elif self.balanced:
             positions = choose(labels, count, data.num_classes, generator)
         else:
             positions = torch.randperm(labels.numel(), generator=generator)[:count]
@@ -68,6 +74,13 @@ class Coreset:
         if self.structure == "identity":
             small = small.replace(adjacency=torch.zeros(count, count))
         return small
+
+    def _picked(self, data: Any, count: int, generator: torch.Generator) -> Tensor:
+        x = propagated(data, self.hops) if isinstance(data, GraphData) else data.x.flatten(1)
+        labels, follow = data.labels(), herding if self.pick == "herding" else k_center
+        quota = torch.bincount(labels[choose(labels, count, data.num_classes, generator)], minlength=data.num_classes)
+        classes = [(labels == label).nonzero().squeeze(1) for label in range(data.num_classes)]
+        return torch.cat([members[follow(x[members], int(number))] for members, number in zip(classes, quota, strict=True)])
 
     def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
         graph = isinstance(data, GraphData)
@@ -91,8 +104,36 @@ def _kmeans(x: Tensor, count: int, seed: int) -> Tensor:
     return torch.from_numpy(means).to(x.dtype).reshape(count, *x.shape[1:])
 
 
+def herding(x: Tensor, count: int) -> Tensor:
+    """Positions [count] into x [n, d]: each the one that brings the running mean nearest to the mean of all."""
+    mean, total, chosen = x.mean(0), torch.zeros_like(x[0]), list[int]()
+    for number in range(1, count + 1):
+        distance = (mean * number - total - x).norm(dim=1)
+        distance[chosen] = float("inf")
+        chosen.append(int(distance.argmin()))
+        total = total + x[chosen[-1]]
+    return torch.tensor(chosen)
+
+
+def k_center(x: Tensor, count: int) -> Tensor:
+    """Positions [count] into x [n, d]: the one nearest to the mean, then each the farthest from those chosen."""
+    chosen = [int((x - x.mean(0)).norm(dim=1).argmin())]
+    nearest = (x - x[chosen[0]]).norm(dim=1)
+    while len(chosen) < count:
+        nearest[chosen] = -1
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (x - x[chosen[-1]]).norm(dim=1))
+    return torch.tensor(chosen)
+
+
 RANDOM = Coreset(balanced=False)
 """The paper's baseline: nodes drawn uniformly, raw features, induced subgraph."""
+
+HERDING = Coreset(pick="herding", label="herding")
+"""The coreset of class means, raw features, induced subgraph."""
+
+K_CENTER = Coreset(pick="k-center", label="k-center")
+"""The coreset that covers each class, raw features, induced subgraph."""
 
 CENTROIDS = Coreset(features="centroids", label="centroids")
 """Class-wise k-means centroids of propagated features (of pixels): every real label is heard."""

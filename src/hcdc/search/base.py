@@ -42,10 +42,12 @@ class Objective:
     def trials(self, configs: Sequence[Config], seed: int) -> tuple[Trial, ...]:
         """Train the configurations together and score each by the validation criterion."""
         began = time.perf_counter()
-        hyper = stack([self.space.relax(config) for config in configs])
-        scores = torch.nan_to_num(self.scores(hyper, seed)[0], nan=WORST, posinf=WORST)
-        seconds = (time.perf_counter() - began) / len(configs)
-        return tuple(Trial(dict(config), float(score), seconds) for config, score in zip(configs, scores, strict=True))
+        scores, _ = self.scores(self.relaxed(configs), seed)
+        return collected(configs, scores, time.perf_counter() - began)
+
+    def relaxed(self, configs: Sequence[Config]) -> Hyper:
+        """The configurations as one batched hyperparameter dictionary."""
+        return stack([self.space.relax(config) for config in configs])
 
     def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
         """(criterion [B], trained parameters) of the points of a batched `hyper`."""
@@ -61,6 +63,12 @@ class Objective:
         """Hypergradients [B, k] at trained parameters."""
         found, _ = hypergradients(self.recipe.problem, params, hyper, self.train, self.val, adjoint=self.adjoint, throw=False)
         return ravel(found)
+
+
+def collected(configs: Sequence[Config], scores: Tensor, seconds: float) -> tuple[Trial, ...]:
+    """One trial a configuration, `seconds` shared evenly; a score that is not finite is `WORST`."""
+    finite, share = torch.nan_to_num(scores, nan=WORST, posinf=WORST), seconds / len(configs)
+    return tuple(Trial(dict(config), float(score), share) for config, score in zip(configs, finite, strict=True))
 
 
 class Searcher(Protocol):

@@ -1,0 +1,68 @@
+"""Real examples: which are chosen, against exhaustive twins."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
+from hcdc.condense.coreset import herding, k_center
+from tests import small
+
+EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
+
+
+def points(n: int = 30) -> torch.Tensor:
+    return torch.randn(n, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 3
+
+
+def test_herding_follows_the_mean_greedily():
+    x = points()
+    chosen = herding(x, 6).tolist()
+    assert len(set(chosen)) == 6
+    for number in range(6):
+        before, rest = chosen[:number], [index for index in range(30) if index not in chosen[:number]]
+        errors = {index: float((x[[*before, index]].mean(0) - x.mean(0)).norm()) for index in rest}
+        assert chosen[number] == min(errors, key=lambda index: errors[index])
+
+
+def test_herding_beats_random_choices_at_the_mean():
+    x = points()
+    error = (x[herding(x, 5)].mean(0) - x.mean(0)).norm()
+    draws = [torch.randperm(30, generator=torch.Generator().manual_seed(seed))[:5] for seed in range(50)]
+    assert sum(bool((x[draw].mean(0) - x.mean(0)).norm() > error) for draw in draws) >= 48
+
+
+def test_k_center_is_within_twice_the_best_cover():
+    x = points(12)
+
+    def radius(chosen: list[int]) -> float:
+        return float(torch.cdist(x, x[chosen]).min(1).values.max())
+
+    chosen = k_center(x, 3).tolist()
+    assert chosen[0] == int((x - x.mean(0)).norm(dim=1).argmin())
+    assert len(set(chosen)) == 3
+    assert radius(chosen) <= 2 * min(radius(list(some)) for some in itertools.combinations(range(12), 3))
+
+
+@pytest.mark.parametrize("kind", ["graph", "images"])
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "random"])
+def test_classes_keep_their_proportions(name, kind):
+    data = (small.graph() if kind == "graph" else small.images()).train
+    if kind == "images" and name == "strong":
+        pytest.skip("propagated features are those of a graph")
+    chosen = EVERY[name].select(data, 9, torch.Generator().manual_seed(0))
+    share = torch.bincount(data.labels()) / data.labels().numel()
+    assert int(chosen.labels().numel()) == 9
+    assert ((torch.bincount(chosen.labels()) - 9 * share).abs() < 1).all()
+
+
+@pytest.mark.parametrize("method", [HERDING, K_CENTER], ids=lambda method: method.name)
+def test_the_chosen_are_real_nodes_with_their_edges(method):
+    data = small.graph().train
+    chosen = method.select(data, 9, torch.Generator().manual_seed(0))
+    rows = [int((data.x == row).all(1).nonzero()) for row in chosen.x]
+    assert set(rows) <= set(data.nodes.tolist())
+    torch.testing.assert_close(chosen.adjacency, data.adjacency.submatrix(torch.tensor(rows)))
