@@ -1,20 +1,24 @@
-"""Which problems offer what: the protocols that the inner solver and the evaluation ask for."""
+"""How many models at once."""
 
 from __future__ import annotations
 
 import pytest
 
-from hcdc.bilevel import Scored, Stochastic
-from hcdc.models import ConvMix, PolyFilter
-from tests.cases import Ridge
+from hcdc.bilevel import together
+from hcdc.bilevel.problem import TOGETHER
+from tests import small
 
 
-@pytest.mark.parametrize("problem", [PolyFilter(3), ConvMix(3)], ids=["polyfilter", "convmix"])
-def test_families_are_stochastic_and_scored(problem: object) -> None:
-    assert isinstance(problem, Stochastic)
-    assert isinstance(problem, Scored)
+@pytest.mark.parametrize(("memory", "width"), [(1, 1), (2**60, TOGETHER)])
+def test_slices_cover_every_model_once(memory, width):
+    problem = small.task().condensed.problem
+    parts = together(problem, small.graph().train, 300, memory)
+    assert [index for part in parts for index in range(300)[part]] == list(range(300))
+    assert {part.stop - part.start for part in parts[:-1]} == {width}
 
 
-def test_a_plain_problem_is_neither() -> None:
-    assert not isinstance(Ridge(), Stochastic)
-    assert not isinstance(Ridge(), Scored)
+def test_a_problem_that_does_not_know_its_weight_is_light():
+    class Plain:
+        pass
+
+    assert together(Plain(), None, 10, 1) == [slice(0, 10)]

@@ -132,3 +132,20 @@ def test_a_recipe_of_the_full_data_is_used_for_trained_targets():
     hyper, train, params = batch(task)
     first, second = (Measure(real="trained")(t, train, params, hyper, 0).target for t in (task, other))
     assert not torch.allclose(first, second)
+
+
+def test_points_do_not_depend_on_how_many_are_measured_at_once():
+    task = small.task()
+    hyper, train, params = batch(task, 5)
+    whole, one = (Measure(memory=memory)(task, train, params, hyper, 0) for memory in (2**30, 1))
+    for key, value in whole.tensors().items():
+        torch.testing.assert_close(one.tensors()[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_sampled_neighbourhoods_come_near_the_whole_ones():
+    task = small.task()
+    hyper, train, params = batch(task, 5)
+    exact, all_of_them, half = (Measure(neighbours=count)(task, train, params, hyper, 0).target for count in (None, 1000, 4))
+    torch.testing.assert_close(all_of_them, exact)
+    cosine = torch.nn.functional.cosine_similarity(half, exact)
+    assert 0.7 < float(cosine.mean()) < 1

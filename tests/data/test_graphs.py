@@ -186,3 +186,22 @@ def test_gradients_reach_a_learned_adjacency() -> None:
     leaf = data.adjacency.clone().requires_grad_()
     x = normal(8, 2, seed=0)
     assert torch.autograd.gradcheck(lambda a: data.replace(adjacency=a).propagation @ x, leaf)
+
+
+def test_a_thinned_graph_is_an_unbiased_estimate() -> None:
+    data = graph_splits(**graph_tensors(seed=1)).train
+    exact, generator = data.propagation.dense(), torch.Generator().manual_seed(0)
+    draws = torch.stack([dense(data.thinned(2, generator).propagation) for _ in range(4000)])
+    torch.testing.assert_close(draws.mean(0), exact, rtol=0, atol=0.03)
+    assert (draws != exact).any()
+    off_diagonal = draws - torch.diag_embed(draws.diagonal(dim1=1, dim2=2))
+    assert int((off_diagonal != 0).sum(2).max()) <= 2
+
+
+def test_a_graph_without_large_degrees_is_not_thinned() -> None:
+    data = graph_splits(**graph_tensors()).train
+    most = int(data.adjacency.csr.crow_indices().diff().max())
+    torch.testing.assert_close(dense(data.thinned(most, torch.Generator()).propagation), dense(data.propagation))
+    assert dense_graph().thinned(1, torch.Generator()).propagation.shape == (dense_graph().size, dense_graph().size)
+    with pytest.raises(DataError, match="`neighbours` = 0"):
+        data.thinned(0, torch.Generator())

@@ -88,7 +88,7 @@ def test_finished_trainings_are_not_done_again(tmp_path, monkeypatch):
 def test_chunks_do_not_change_results():
     task = small.task()
     hyper = relax_all(task.space, task.space.configs(5, 0))
-    whole, parts = (retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=3, chunk=chunk) for chunk in (5, 2))
+    whole, parts = (retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=3, memory=memory) for memory in (2**30, 1))
     torch.testing.assert_close(whole.loss["val"], parts.loss["val"], rtol=1e-3, atol=1e-4)
     again = Scores.from_json(whole.to_json())
     assert torch.equal(again.loss["val"], whole.loss["val"])

@@ -47,3 +47,28 @@ class Scored(Protocol):
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
         """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better)."""
         ...
+
+
+@runtime_checkable
+class Weighed(Protocol):
+    """A problem that knows what it weighs, so that as many models are worked on at once as memory allows."""
+
+    def footprint(self, data: Any) -> int:
+        """Bytes that the forward and backward pass of one model on `data` keeps alive, an estimate."""
+        ...
+
+
+MEMORY = 2**31
+"""Bytes that a batch of models may keep alive."""
+
+TOGETHER = 128
+"""Models at once where memory allows more: beyond, batching gains nothing."""
+
+
+def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY) -> list[slice]:
+    """`count` models in slices of as many as `memory` holds, at most `TOGETHER`; a problem that does not know its
+    weight is taken to be light."""
+    width = TOGETHER
+    if isinstance(problem, Weighed):
+        width = max(1, min(TOGETHER, memory // max(problem.footprint(data), 1)))
+    return [slice(start, min(start + width, count)) for start in range(0, count, width)]

@@ -11,8 +11,9 @@ from torch.func import grad_and_value, vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, Bilevel, Implicit, Scored, hypergradients, sensitivities
+from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, hypergradients, sensitivities, together
 from hcdc.condense.task import Task
+from hcdc.data import GraphData
 
 RealGradient = Literal["path", "synthetic", "trained"]
 
@@ -65,7 +66,9 @@ class Measure:
     "path", the total derivative of the real validation criterion along theta^S(lambda); "synthetic", Eq. (IFT) with the
     real training loss at theta^S, as Algorithm 1 is printed; "trained", the same at theta^T, fully trained on the real
     data for every point. `direct=False` drops the direct terms of both, as the paper does. `real_batch` bounds the
-    number of real validation images looked at by a call.
+    number of real validation images looked at by a call; on a graph, `neighbours` bounds how many of a node's neighbours
+    a product with the graph reads, drawn anew in every call (`GraphData.thinned`). As many points are measured at once
+    as `memory` bytes hold.
     """
 
     synthetic: Implicit = Implicit(CG(1e-2, 15), damping=1e-3)
@@ -73,26 +76,36 @@ class Measure:
     real_solver: Implicit = Implicit(CG(1e-2, 10), damping=1e-3)
     direct: bool = True
     real_batch: int | None = 2048
+    neighbours: int | None = None
+    memory: int = MEMORY
 
     def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
         """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
         problem, val = task.condensed.problem, self._real_val(task, seed)
         sensitivity, _ = sensitivities(problem, params, hyper, train, self.synthetic)
-        value = vmap(lambda p, h: problem.outer(p, h, val))(params, hyper).detach()
-        if self.real == "path":
-            target = total_derivative(problem, params, hyper, sensitivity, val, self.direct)[0]
-        else:
-            at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=seed)
-            adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
-            found, _ = hypergradients(problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
-            target = ravel(found)
-        return Points(params, hyper, sensitivity, target.detach(), value, _accuracy(problem, params, hyper, val))
+        parts: list[Points] = []
+        for part in together(problem, val, batch_size(hyper), self.memory):
+            some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
+            target, value = total_derivative(problem, some, point, slopes, val, self.direct)
+            if self.real != "path":
+                target = self._implicit(task, some, point, val, seed)
+            parts.append(Points(some, point, slopes, target.detach(), value.detach(), _accuracy(problem, some, point, val)))
+        return Points.join(parts)
+
+    def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
+        """Eq. (IFT) with the real training loss [B, k], at `params` or at parameters trained on the real data."""
+        at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=seed)
+        adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
+        found, _ = hypergradients(task.condensed.problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
+        return ravel(found)
 
     def _real_val(self, task: Task, seed: int) -> Any:
-        val = task.real.val
-        if self.real_batch is None or hasattr(val, "mask") or val.size <= self.real_batch:
+        val, generator = task.real.val, task.generator(seed, 5)
+        if isinstance(val, GraphData):
+            return val if self.neighbours is None else val.thinned(self.neighbours, generator)
+        if self.real_batch is None or val.size <= self.real_batch:
             return val
-        return val.take(torch.randperm(val.size, generator=task.generator(seed, 5))[: self.real_batch])
+        return val.take(torch.randperm(val.size, generator=generator)[: self.real_batch])
 
 
 def _accuracy(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> Tensor:

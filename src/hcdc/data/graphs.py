@@ -92,6 +92,21 @@ class GraphData:
         other.__dict__["propagation"] = self.propagation
         return other
 
+    def thinned(self, neighbours: int, generator: torch.Generator) -> Self:
+        """The same graph whose propagation reads at most `neighbours` random neighbours of a node.
+
+        A node of more neighbours draws `neighbours` of them with replacement, each weighted by degree / `neighbours`, so
+        that a product with the result is an unbiased estimate of one with Â, at a cost that does not grow with the
+        degrees (GraphSAGE's sampling, Hamilton et al. 2017). A dense graph stays as it is.
+        """
+        if not isinstance(self.adjacency, Sparse):
+            return self
+        if neighbours < 1:
+            raise DataError("neighbours", neighbours, "must be at least 1", "read all of them with None")
+        other = replace(self)
+        other.__dict__["propagation"] = _thinned(self.adjacency, neighbours, generator)
+        return other
+
     def to(self, device: torch.device | str) -> Self:
         moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask")}
         return replace(self, **moved)
@@ -145,6 +160,22 @@ def _normalise_sparse(adjacency: Sparse) -> Sparse:
     index, values = torch.cat([index, loops], 1), torch.cat([values, values.new_ones(n)])
     scale = values.new_zeros(n).index_add(0, index[0], values).rsqrt()
     return Sparse.from_coo(index, scale[index[0]] * values * scale[index[1]], (n, n))
+
+
+def _thinned(adjacency: Sparse, neighbours: int, generator: torch.Generator) -> Sparse:
+    csr, n = adjacency.csr, adjacency.shape[0]
+    crow, degree = csr.crow_indices(), csr.crow_indices().diff()
+    many = (degree > neighbours).nonzero().squeeze(1)
+    offsets = (torch.rand((many.numel(), neighbours), generator=generator) * degree[many].unsqueeze(1)).long()
+    drawn = (crow[many].unsqueeze(1) + offsets.clamp_max(degree[many].unsqueeze(1) - 1)).flatten()
+    few = (degree <= neighbours).repeat_interleave(degree).nonzero().squeeze(1)
+    row = torch.cat([many.repeat_interleave(neighbours), torch.arange(n).repeat_interleave(degree * (degree <= neighbours)), torch.arange(n)])
+    kept = torch.cat([drawn, few])
+    column = torch.cat([csr.col_indices()[kept], torch.arange(n)])
+    weight = torch.cat([csr.values()[kept], torch.ones(n)])
+    weight[: drawn.numel()] *= (degree[many] / neighbours).repeat_interleave(neighbours)
+    scale = (adjacency @ torch.ones(n, 1) + 1).squeeze(1).rsqrt()
+    return Sparse.from_coo(torch.stack([row, column]), scale[row] * weight * scale[column], (n, n))
 
 
 def _check(x: Tensor | Sparse, edges: Tensor, y: Tensor, masks: tuple[Tensor, ...], n: int, classes: int) -> None:

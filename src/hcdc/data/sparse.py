@@ -76,9 +76,17 @@ class Sparse:
         shape = (index.numel(), self.shape[1])
         return Sparse(torch.sparse_csr_tensor(total, col[source], values[source], shape, check_invariants=False))
 
+    def sub(self, index: Tensor) -> Sparse:
+        """The rows and columns `index` [r], each once, as a matrix of shape [r, r]."""
+        position = torch.full((self.shape[1],), -1, device=index.device)
+        position[index] = torch.arange(index.numel(), device=index.device)
+        (row, column), values = self.rows(index).coo()
+        kept = position[column] >= 0
+        return Sparse.from_coo(torch.stack([row[kept], position[column[kept]]]), values[kept], (index.numel(), index.numel()))
+
     def submatrix(self, index: Tensor) -> Tensor:
         """Dense [r, r]: rows and columns `index`."""
-        return self.rows(index).dense()[:, index]
+        return self.sub(index).dense()
 
     def __matmul__(self, dense: Tensor) -> Tensor:
         return _Product.apply(self, dense)

@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from hcdc._tensors import batch_size, concatenate, stack, take
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import Bilevel, Recipe, Scored
+from hcdc.bilevel import MEMORY, Bilevel, Recipe, Scored, together
 from hcdc.errors import InputError
 from hcdc.spaces import Space
 
@@ -50,10 +50,10 @@ def relax_all(space: Space, configs: Sequence[Config]) -> Hyper:
     return stack([space.relax(config) for config in configs])
 
 
-def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, Any], *, seed: int, chunk: int = 128) -> Scores:
+def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, Any], *, seed: int, memory: int = MEMORY) -> Scores:
     """Train each point of the batched `hyper` on `train` from one seed and measure it on every data of `judged_on`.
 
-    `chunk` models are trained at once, which bounds memory.
+    As many models are trained at once as `memory` bytes hold.
     """
     if not isinstance(recipe.problem, Scored):
         raise InputError(
@@ -61,8 +61,9 @@ def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, An
         )
     began = time.perf_counter()
     parts: list[dict[str, dict[str, Tensor]]] = []
-    for start in range(0, batch_size(hyper), chunk):
-        some = take(hyper, slice(start, start + chunk))
+    largest = max((train, *judged_on.values()), key=lambda data: data.size)
+    for part in together(recipe.problem, largest, batch_size(hyper), memory):
+        some = take(hyper, part)
         params = recipe.fit(some, train, seed=seed)
         parts.append({name: measure(recipe.problem, params, some, data) for name, data in judged_on.items()})
     joined = {metric: {name: torch.cat([part[name][metric] for part in parts]).unsqueeze(0) for name in judged_on} for metric in METRICS}

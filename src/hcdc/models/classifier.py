@@ -48,6 +48,10 @@ class Classifier(ABC):
     @abstractmethod
     def noise(self, data: Any, generator: torch.Generator) -> Noise: ...
 
+    @abstractmethod
+    def footprint(self, data: Any) -> int:
+        """Bytes that the forward and backward pass of one model on `data` keeps alive, an estimate."""
+
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         """weight_decay / 2 ||theta||^2; families with a learned decay override it."""
         return self.weight_decay / 2 * torch.stack([value.square().sum() for value in params.values()]).sum()

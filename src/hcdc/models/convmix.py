@@ -58,6 +58,10 @@ class ConvMix(Classifier):
         squares = torch.stack([value.square().sum() for value in params.values()]).sum()
         return 10 ** hyper["log10_decay"].squeeze() / 2 * squares
 
+    def footprint(self, data: ImageData) -> int:
+        height, width = self.shape[1:]
+        return 3 * 4 * data.size * self.width * height * width * (len(OPERATIONS) + 4)
+
     def logits(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:
         h = functional.silu(_conv3x3(data.x, params["stem"]))
         for b in range(self.blocks):

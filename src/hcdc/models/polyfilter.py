@@ -58,6 +58,9 @@ class PolyFilter(Classifier):
             return {"x": data.x.scaled(dropout_mask((data.x.nnz,), self.dropout, generator)), "hidden": hidden}
         return {"x": data.x * dropout_mask(tuple(data.x.shape), self.dropout, generator), "hidden": hidden}
 
+    def footprint(self, data: GraphData) -> int:
+        return 3 * 4 * data.size * (self.order + 2) * (self.hidden + self.num_classes)
+
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
         x = noise.get("x", data.x)
         hidden = (self.filter(hyper["filter"], data, x @ params["w1"]) + params["b1"]).relu()
