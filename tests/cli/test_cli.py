@@ -168,6 +168,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(capsys, tmp
     assert "cannot write" in error
 
 
+def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
+    code, text, _ = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "out"), "--dry-run", "--json")
+    facts = json.loads(text)
+    assert (code, facts["method"]) == (0, "hcdc")
+    assert facts["memory_bytes"] > 2**20
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):
     with locked(tmp_path / "out"):
         code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "out"))

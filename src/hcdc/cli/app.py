@@ -38,11 +38,12 @@ def condense(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a condensed set of DATA in DIR."""
     family = {key: value for key, value in (("order", order), ("basis", basis), ("criterion", criterion)) if value is not None}
-    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, resume, root, download)
+    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, resume, root, download, dry_run)
     _emit(commands.condense(request), as_json)
 
 

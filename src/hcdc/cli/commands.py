@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,12 @@ class Condense:
     resume: bool
     root: Path | None
     download: bool = False
+    dry_run: bool = False
 
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
+    from hcdc.condense import check_memory, machine_memory
     from hcdc.data import load
     from hcdc.run import condense_source, method_named, task_for
     from hcdc.store import Checkpoint, locked
@@ -50,6 +53,11 @@ def condense(request: Condense) -> Answer:
     source = load(request.data, request.root, download=request.download)
     method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    needed, steps = check_memory(method, task), method.length()
+    line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
+    if request.dry_run:
+        return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
+    sys.stderr.write(line + "\n")
     with locked(request.out), _bar(f"condensing {source.name} with {method.name}") as update:
         _refuse_a_run(request, checkpoint.exists)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])

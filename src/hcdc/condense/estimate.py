@@ -1,0 +1,59 @@
+"""What a run will need, before it starts."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from hcdc.bilevel import MEMORY, Weighed, together
+from hcdc.condense.hcdc import HCDC, Bank
+from hcdc.condense.task import Condenser, Task
+from hcdc.errors import InputError
+
+LIBRARIES = 600 * 2**20
+"""Bytes of a process that has loaded its libraries and nothing else."""
+
+
+def peak_memory(method: Condenser, task: Task) -> int:
+    """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank, and models at work.
+
+    A bank of N points of P parameters and k coordinates keeps N P (1 + k) numbers, twice while its parts are joined.
+    """
+    total = LIBRARIES + sum(_bytes(data) for data in task.real)
+    if not isinstance(method, HCDC):
+        return total
+    hyper = task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
+    params = task.condensed.problem.init(hyper, torch.Generator().manual_seed(0))
+    each = 4 * sum(value.numel() for value in params.values()) * (1 + sum(value.numel() for value in hyper.values()))
+    driver = method.driver
+    points = driver.starts * driver.stages if isinstance(driver, Bank) else driver.trajectories
+    copies = 2 if isinstance(driver, Bank) else 1
+    return total + copies * points * each + _at_work(task, points, method.measure.memory)
+
+
+def check_memory(method: Condenser, task: Task, available: int | None = None) -> int:
+    """`peak_memory`; raises `InputError` where it exceeds `available` (default: the machine's)."""
+    wanted, limit = peak_memory(method, task), machine_memory() if available is None else available
+    if wanted > limit:
+        rule = f"needs about {wanted / 2**30:.1f} GiB, of {limit / 2**30:.1f} GiB"
+        raise InputError("method", method.name, rule, "take fewer bank points, a smaller space or a machine with more memory")
+    return wanted
+
+
+def machine_memory() -> int:
+    """Bytes of physical memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _at_work(task: Task, points: int, memory: int = MEMORY) -> int:
+    problem = task.condensed.problem
+    if not isinstance(problem, Weighed):
+        return 0
+    first = together(problem, task.real.val, points, memory)[0]
+    return problem.footprint(task.real.val) * (first.stop - first.start)
+
+
+def _bytes(data: Any) -> int:
+    return sum(value.numel() * value.element_size() for value in data.tensors().values())
