@@ -128,8 +128,9 @@ def test_tensors_describe_a_sparse_container() -> None:
 
 def test_replacing_the_adjacency_renews_the_propagation() -> None:
     data = dense_graph()
-    assert torch.equal(data.replace(adjacency=torch.zeros(8, 8)).propagation, torch.eye(8))
-    assert not torch.equal(data.propagation, torch.eye(8))
+    assert torch.equal(dense(data.replace(adjacency=torch.zeros(8, 8)).propagation), torch.eye(8))
+    assert torch.equal(data.replace(adjacency=torch.zeros(8, 8, requires_grad=True)).propagation.detach(), torch.eye(8))
+    assert not torch.equal(dense(data.propagation), torch.eye(8))
 
 
 def test_to_moves_every_part() -> None:

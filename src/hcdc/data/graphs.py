@@ -51,8 +51,15 @@ class GraphData:
 
     @cached_property
     def propagation(self) -> Tensor | Sparse:
-        """D^-1/2 (A + I) D^-1/2, the normalised adjacency with self-loops of Kipf and Welling (2016)."""
-        return _normalise_sparse(self.adjacency) if isinstance(self.adjacency, Sparse) else _normalise(self.adjacency)
+        """D^-1/2 (A + I) D^-1/2, the normalised adjacency with self-loops of Kipf and Welling (2016).
+
+        Of a graph without edges, unless they are being learned, this is the identity, kept sparse.
+        """
+        if isinstance(self.adjacency, Sparse):
+            return _normalise_sparse(self.adjacency)
+        if not self.adjacency.requires_grad and not bool(self.adjacency.any()):
+            return Sparse.identity(self.size, self.adjacency)
+        return _normalise(self.adjacency)
 
     def tensors(self) -> TensorDict:
         out: TensorDict = {"y": self.y, "mask": self.mask}

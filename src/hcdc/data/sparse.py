@@ -36,6 +36,12 @@ class Sparse:
     def from_dense(cls, dense: Tensor) -> Sparse:
         return cls(dense.to_sparse_csr())
 
+    @classmethod
+    def identity(cls, n: int, like: Tensor) -> Sparse:
+        """[n, n], of the type and on the device of `like`."""
+        index = torch.arange(n, device=like.device)
+        return cls.from_coo(torch.stack([index, index]), like.new_ones(n), (n, n))
+
     @property
     def shape(self) -> torch.Size:
         return self.csr.shape
