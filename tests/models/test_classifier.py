@@ -34,6 +34,9 @@ class Constant(Classifier):
     def noise(self, data: Any, generator: torch.Generator) -> dict[str, Tensor]:
         return {"shift": torch.randn(3, generator=generator, dtype=torch.float64)}
 
+    def footprint(self, data: Any) -> int:
+        return 8 * PARAMS["w"].numel()
+
 
 def probability(row: int) -> float:
     """Of the true class of one example."""
