@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.func import grad, vmap
 
 from hcdc.data import HIDDEN, GraphData, Sparse, graph_splits, propagated, symmetric_adjacency
 from hcdc.errors import DataError
+from hcdc.models import PolyFilter
 from tests.cases import BROKEN_GRAPHS, as_double, dense_graph, graph_tensors, normal, random_graph
 from tests.reference.graphs import binary, normalised
 
@@ -206,3 +208,19 @@ def test_a_graph_without_large_degrees_is_not_thinned() -> None:
     assert dense_graph().thinned(1, torch.Generator()).propagation.shape == (dense_graph().size, dense_graph().size)
     with pytest.raises(DataError, match="`neighbours` = 0"):
         data.thinned(0, torch.Generator())
+
+
+def test_first_used_inside_a_transform_a_graph_can_be_used_after_it() -> None:
+    """A tensor that is made within `torch.func.grad` and kept would be of no use outside."""
+    problem, data = PolyFilter(3, num_features=5, hidden=4), as_double(dense_graph())
+    params = {name: value.double() for name, value in problem.init({}, torch.Generator().manual_seed(0)).items()}
+    filters = {"filter": torch.ones(2, 4, dtype=torch.float64)}
+    batch = {name: torch.stack([value, value]) for name, value in params.items()}
+    for fresh in (data.replace(), data.replace(adjacency=torch.zeros_like(data.adjacency)), graph_splits(**graph_tensors()).val):
+        if isinstance(fresh.adjacency, Sparse):
+            batch, filters = ({name: value.float() for name, value in part.items()} for part in (batch, filters))
+        inside = vmap(grad(lambda p, h, graph=fresh: problem.inner(p, h, graph)))(batch, filters)
+        leaves = {name: value[0].clone().requires_grad_() for name, value in batch.items()}
+        problem.inner(leaves, {"filter": filters["filter"][0]}, fresh).backward()
+        for name, leaf in leaves.items():
+            torch.testing.assert_close(inside[name][0], leaf.grad)

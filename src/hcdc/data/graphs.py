@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -24,7 +23,8 @@ class GraphData:
 
     `x` [n, d] features and `adjacency` [n, n] symmetric non-negative weights without self-loops, each dense or
     `Sparse`; `y` [n] int64, `HIDDEN` outside of the mask, so that a container of training nodes cannot leak the
-    labels of the others; `mask` [n] bool.
+    labels of the others; `mask` [n] bool. What follows from these is computed at once, since a tensor made inside of a
+    `torch.func` transform must not outlive it.
     """
 
     x: Tensor | Sparse
@@ -32,6 +32,14 @@ class GraphData:
     y: Tensor
     mask: Tensor
     num_classes: int
+    _propagation: Tensor | Sparse | None = field(default=None, repr=False)
+    _nodes: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._nodes is None:
+            object.__setattr__(self, "_nodes", self.mask.nonzero().squeeze(1))
+        if self._propagation is None:
+            object.__setattr__(self, "_propagation", _normalise(self.adjacency))
 
     @property
     def size(self) -> int:
@@ -41,25 +49,23 @@ class GraphData:
     def num_features(self) -> int:
         return int(self.x.shape[1])
 
-    @cached_property
+    @property
     def nodes(self) -> Tensor:
         """Indices [m] of the nodes that enter the loss."""
-        return self.mask.nonzero().squeeze(1)
+        assert self._nodes is not None
+        return self._nodes
 
     def labels(self) -> Tensor:
         return self.y[self.nodes]
 
-    @cached_property
+    @property
     def propagation(self) -> Tensor | Sparse:
         """D^-1/2 (A + I) D^-1/2, the normalised adjacency with self-loops of Kipf and Welling (2016).
 
         Of a graph without edges, unless they are being learned, this is the identity, kept sparse.
         """
-        if isinstance(self.adjacency, Sparse):
-            return _normalise_sparse(self.adjacency)
-        if not self.adjacency.requires_grad and not bool(self.adjacency.any()):
-            return Sparse.identity(self.size, self.adjacency)
-        return _normalise(self.adjacency)
+        assert self._propagation is not None
+        return self._propagation
 
     def tensors(self) -> TensorDict:
         out: TensorDict = {"y": self.y, "mask": self.mask}
@@ -77,7 +83,8 @@ class GraphData:
         return {name: value for name, value in pairs if isinstance(value, Tensor)}
 
     def replace(self, **tensors: Tensor | Sparse) -> Self:
-        return replace(self, **tensors)  # pyright: ignore[reportArgumentType]
+        known = {"_propagation": self._propagation if "adjacency" not in tensors else None, "_nodes": self._nodes if "mask" not in tensors else None}
+        return replace(self, **tensors, **known)  # pyright: ignore[reportArgumentType]
 
     def project(self) -> Self:
         """Symmetric weights in [0, 1] with an empty diagonal; features are free."""
@@ -91,13 +98,11 @@ class GraphData:
         x = self.x.rows(index).dense() if isinstance(self.x, Sparse) else self.x[index]
         adjacency = self.adjacency
         square = adjacency.submatrix(index) if isinstance(adjacency, Sparse) else adjacency[index][:, index]
-        return replace(self, x=x, adjacency=square, y=self.y[index], mask=self.mask[index])
+        return replace(self, x=x, adjacency=square, y=self.y[index], mask=self.mask[index], _propagation=None, _nodes=None)
 
     def only(self, mask: Tensor) -> Self:
         """The same graph with only `mask` [n] in the loss and every other label hidden."""
-        other = replace(self, mask=mask, y=torch.where(mask, self.y, HIDDEN))
-        other.__dict__["propagation"] = self.propagation
-        return other
+        return replace(self, mask=mask, y=torch.where(mask, self.y, HIDDEN), _nodes=None)
 
     def thinned(self, neighbours: int, generator: torch.Generator) -> Self:
         """The same graph whose propagation reads at most `neighbours` random neighbours of a node.
@@ -110,12 +115,10 @@ class GraphData:
             return self
         if neighbours < 1:
             raise DataError("neighbours", neighbours, "must be at least 1", "read all of them with None")
-        other = replace(self)
-        other.__dict__["propagation"] = _thinned(self.adjacency, neighbours, generator)
-        return other
+        return replace(self, _propagation=_thinned(self.adjacency, neighbours, generator))
 
     def to(self, device: torch.device | str) -> Self:
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask")}
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask", "_propagation", "_nodes")}
         return replace(self, **moved)
 
 
@@ -154,7 +157,11 @@ def symmetric_adjacency(edge_index: Tensor, n: int) -> Sparse:
     return Sparse.from_coo(summed.indices(), torch.ones(summed.indices().shape[1]), (n, n))
 
 
-def _normalise(adjacency: Tensor) -> Tensor:
+def _normalise(adjacency: Tensor | Sparse) -> Tensor | Sparse:
+    if isinstance(adjacency, Sparse):
+        return _normalise_sparse(adjacency)
+    if not adjacency.requires_grad and not bool(adjacency.any()):
+        return Sparse.identity(adjacency.shape[0], adjacency)
     loops = adjacency + torch.eye(adjacency.shape[-1], dtype=adjacency.dtype, device=adjacency.device)
     scale = loops.sum(-1).rsqrt()
     return scale.unsqueeze(-1) * loops * scale.unsqueeze(-2)
