@@ -170,6 +170,14 @@ def test_fingerprint_sees_every_part() -> None:
     assert fingerprint(splits) == fingerprint(graph_splits(**graph_tensors()))
 
 
+def test_a_matrix_that_parts_share_is_unfolded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, made = graph_splits(**graph_tensors()), []
+    unfold = torch.Tensor.to_sparse_coo
+    monkeypatch.setattr(torch.Tensor, "to_sparse_coo", lambda self: made.append(1) or unfold(self))
+    fingerprint(splits)
+    assert len(made) == 1
+
+
 def pyg(**changes: Any) -> Any:
     from torch_geometric.data import Data
 

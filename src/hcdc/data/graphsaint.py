@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,11 @@ from scipy.sparse import csr_matrix
 
 from hcdc.data.base import Splits
 from hcdc.data.graphs import GraphData, graph_splits
-from hcdc.data.layout import node_mask, reading
+from hcdc.data.layout import DAMAGE, node_mask, reading
 from hcdc.errors import DataError, FormatError
 
 GRAPHSAINT = ("reddit", "flickr")
 FILES = ("adj_full.npz", "feats.npy", "class_map.json", "role.json")
-DAMAGE = (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
-"""What numpy, scipy and json raise on a damaged file; RecursionError is a RuntimeError."""
 
 
 def load_graphsaint(name: str, root: Path, *, download: bool = False) -> Splits[GraphData]:
@@ -46,8 +42,8 @@ def load_graphsaint(name: str, root: Path, *, download: bool = False) -> Splits[
 
 
 def _features(path: Path) -> NDArray[Any]:
-    with reading(path, *DAMAGE):
-        x: Any = np.load(path, allow_pickle=False)
+    with reading(path, *DAMAGE), path.open("rb") as file:
+        x: Any = np.load(file, allow_pickle=False)
         if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype.kind not in "fiub" or 0 in x.shape:
             raise ValueError("must be one array of numbers [n, d]")
         return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
@@ -55,7 +51,7 @@ def _features(path: Path) -> NDArray[Any]:
 
 def _edges(path: Path, n: int) -> torch.Tensor:
     """`edge_index` [2, E] of the entries that are not zero."""
-    with reading(path, *DAMAGE), np.load(path, allow_pickle=False) as archive:
+    with reading(path, *DAMAGE), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         if archive["format"].item() not in (b"csr", "csr"):
             raise ValueError("`format` must be csr")
         matrix = csr_matrix((archive["data"], archive["indices"], archive["indptr"]), shape=tuple(archive["shape"].tolist()))
@@ -82,7 +78,9 @@ def _labels(name: str, path: Path, n: int) -> torch.Tensor:
 
 
 def _standardised(x: NDArray[Any], train: NDArray[np.bool_]) -> torch.Tensor:
-    """Of `x` itself, in place."""
+    """Of `x` itself, in place; as it is where no node trains, which the checks of the graph refuse."""
+    if not train.any():
+        return torch.from_numpy(x).float()
     with np.errstate(all="ignore"):  # what is not finite is found by the checks of the graph
         mean, deviation = x[train].mean(0, dtype=np.float64), x[train].std(0, dtype=np.float64)
         np.subtract(x, mean, out=x, casting="same_kind")

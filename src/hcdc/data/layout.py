@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -12,6 +15,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from hcdc.errors import FormatError
+
+DAMAGE = (
+    ValueError, TypeError, LookupError, OverflowError, RuntimeError, MemoryError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy, scipy and json raise on a damaged file: of a size past memory, nested too deep, with a header in shreds."""
 
 
 @contextmanager

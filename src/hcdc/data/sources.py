@@ -11,8 +11,6 @@ import io
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +26,7 @@ from hcdc.data.cifar import BATCHES, read_cifar10
 from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
+from hcdc.data.layout import DAMAGE
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
@@ -135,7 +134,7 @@ def load_npz(path: Path) -> Splits[GraphData]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields = {name: archive[name] for name in archive.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, *DAMAGE) as error:
         raise FormatError(f"{path}: not a readable .npz of plain arrays ({error}); write it again with numpy.savez") from error
     absent = [name for name in NPZ_FIELDS if name not in fields]
     absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
