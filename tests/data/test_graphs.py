@@ -159,6 +159,34 @@ def test_edges_of_every_kind_make_the_same_graph(dtype: torch.dtype) -> None:
         assert torch.equal(dense(data.adjacency).double(), binary(once, 15))
 
 
+def test_the_adjacency_is_symmetric_and_knows_it() -> None:
+    """The propagation too, to the bit; isolated nodes have an empty row."""
+    arguments = graph_tensors() | {"edge_index": torch.tensor([[0, 5, 5, 2, 2], [5, 0, 7, 2, 9]])}
+    data = graph_splits(**arguments).train
+    for matrix in (data.adjacency, data.propagation):
+        assert isinstance(matrix, Sparse)
+        assert matrix.T is matrix
+        assert torch.equal(matrix.dense(), matrix.dense().T)
+    assert data.adjacency.coo()[0].tolist() == [[0, 2, 5, 5, 7, 9], [5, 9, 0, 7, 5, 2]]
+    assert data.adjacency.csr.crow_indices().diff()[[1, 14]].tolist() == [0, 0]
+
+
+def test_narrow_integers_do_not_overflow() -> None:
+    """n squared is past 32 bits, the node numbers are within 16."""
+    edges = torch.tensor([[32_767, 3, 32_767], [32_766, 32_767, 3]], dtype=torch.int16)
+    adjacency = symmetric_adjacency(edges, 100_000)
+    assert adjacency.coo()[0].tolist() == [[3, 32_766, 32_767, 32_767], [32_767, 32_767, 3, 32_766]]
+
+
+def test_weights_and_loops_of_an_adjacency_of_ones_own() -> None:
+    """The propagation of a sparse matrix is that of its dense twin, whatever its diagonal."""
+    square = normal(6, 6, seed=0).abs() * (normal(6, 6, seed=1) > 0)
+    square = square + square.T
+    given_ = GraphData(normal(6, 2, seed=2), square, torch.zeros(6, dtype=torch.long), torch.ones(6, dtype=torch.bool), 1)
+    for sparse in (Sparse.from_dense(square), Sparse(square.to_sparse_csr(), symmetric=True)):
+        torch.testing.assert_close(dense(given_.replace(adjacency=sparse).propagation), given_.propagation)
+
+
 def test_labels_outside_of_all_parts_may_be_anything() -> None:
     arguments = graph_tensors()
     arguments["test"][8] = False

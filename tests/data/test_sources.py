@@ -156,7 +156,7 @@ def test_no_damage_gets_past_the_reader(file: Path) -> None:
 def test_absent_files_and_unknown_names(file: Path) -> None:
     with pytest.raises(DataError, match="exists"):
         load(file)
-    with pytest.raises(DataError, match=r"coraa.*cora, citeseer, pubmed, digits, cifar10"):
+    with pytest.raises(DataError, match=r"coraa.*cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, synthetic:sbm"):
         load("coraa")
 
 
@@ -168,6 +168,14 @@ def test_fingerprint_sees_every_part() -> None:
         prints.add(fingerprint(splits._replace(**{name: part.replace(x=part.x * 2)})))
     assert len(prints) == 8
     assert fingerprint(splits) == fingerprint(graph_splits(**graph_tensors()))
+
+
+def test_a_matrix_that_parts_share_is_unfolded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, made = graph_splits(**graph_tensors()), []
+    unfold = torch.Tensor.to_sparse_coo
+    monkeypatch.setattr(torch.Tensor, "to_sparse_coo", lambda self: made.append(1) or unfold(self))
+    fingerprint(splits)
+    assert len(made) == 1
 
 
 def pyg(**changes: Any) -> Any:

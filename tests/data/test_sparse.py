@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from torch import Tensor
@@ -117,6 +119,63 @@ def test_scaled(sparse: Sparse) -> None:
         assert gradcheck(lambda x, made=made: made @ x, x)
     assert torch.equal(sparse.dense(), MATRIX), "the original changed"
     assert torch.equal(sparse.T.dense(), MATRIX.T)
+
+
+def symmetric() -> Sparse:
+    square = normal(6, 6, seed=14) * (normal(6, 6, seed=15) > 0)
+    square = square + square.T
+    return Sparse(square.to_sparse_csr(), symmetric=True)
+
+
+def test_a_symmetric_matrix_is_its_own_transpose() -> None:
+    made = symmetric()
+    assert made.T is made
+    assert torch.equal(made.dense(), made.dense().T)
+    single = made.to(dtype=torch.float32)
+    assert single.T is single
+    x = normal(6, 2, seed=16).requires_grad_()
+    assert gradgradcheck(lambda x: (made @ x).sin(), x)
+
+
+def test_a_symmetric_matrix_scaled_need_not_be() -> None:
+    made = symmetric()
+    factors = torch.arange(1.0, made.nnz + 1, dtype=torch.float64)
+    scaled = made.scaled(factors)
+    index, values = made.coo()
+    expected = torch.zeros(6, 6, dtype=torch.float64).index_put(tuple(index), values * factors)
+    assert torch.equal(scaled.dense(), expected)
+    assert torch.equal(scaled.T.dense(), expected.T)
+
+
+@pytest.mark.parametrize("diagonal", [[0, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6], [0, 2, 0, 0, 5, 0]], ids=["none", "all", "some"])
+def test_plus_identity(diagonal: list[float]) -> None:
+    base = normal(6, 6, seed=17) * (normal(6, 6, seed=18) > 0.5)
+    base[1], base[:, 4] = 0, 0
+    base = base - torch.diag(base.diag()) + torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    for dense in (base, base + base.T):
+        given = Sparse(dense.to_sparse_csr(), symmetric=torch.equal(dense, dense.T))
+        made = given.plus_identity()
+        expected = dense + torch.eye(6, dtype=torch.float64)
+        assert torch.equal(made.dense(), expected)
+        assert torch.equal(made.T.dense(), expected.T)
+        assert made.nnz == int((expected != 0).sum())
+        torch._validate_sparse_csr_tensor_args(made.csr.crow_indices(), made.csr.col_indices(), made.csr.values(), made.shape)
+        assert torch.equal(given.dense(), dense), "wrote to the matrix"
+
+
+def test_coo_is_unfolded_once_while_it_is_held(sparse: Sparse) -> None:
+    held = sparse.coo()[0]
+    assert sparse.coo()[0] is held
+
+
+def test_pickling(sparse: Sparse) -> None:
+    held = sparse.coo()[0]
+    for made in (sparse, symmetric()):
+        back = pickle.loads(pickle.dumps(made))
+        assert torch.equal(back.dense(), made.dense())
+        assert torch.equal(back.T.dense(), made.T.dense())
+        assert (back.T is back) == (made.T is made)
+    assert sparse.coo()[0] is held
 
 
 def test_other_layouts_are_refused() -> None:

@@ -16,6 +16,10 @@ app = typer.Typer(
     help="Condense a dataset to a tiny one that ranks hyperparameters as the whole does.", pretty_exceptions_enable=False, no_args_is_help=True
 )
 
+DATA_HELP = (
+    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, the path of a graph in an .npz, "
+    "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README)."
+)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
@@ -23,7 +27,7 @@ Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets ar
 
 @app.command()
 def condense(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="cora, citeseer, pubmed, digits, cifar10, or the path of a graph in an .npz.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
     size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
     val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,

@@ -144,17 +144,28 @@ def graph_splits(
     n = int(y.shape[0])
     classes = int(y.max()) + 1 if num_classes is None else num_classes
     _check(x, edge_index, y, (train, val, test), n, classes)
-    adjacency = symmetric_adjacency(edge_index.long(), n)
+    adjacency = symmetric_adjacency(edge_index, n)
     whole = GraphData(x, adjacency, y.long(), torch.ones(n, dtype=torch.bool), classes)
     return Splits(*(whole.only(mask.bool()) for mask in (train, val, test)))
 
 
 def symmetric_adjacency(edge_index: Tensor, n: int) -> Sparse:
-    """Binary symmetric [n, n] from directed edges [2, E], duplicates merged and self-loops dropped."""
-    index = edge_index[:, edge_index[0] != edge_index[1]]
-    both = torch.cat([index, index.flip(0)], 1)
-    summed = torch.sparse_coo_tensor(both, torch.ones(both.shape[1]), (n, n), check_invariants=False).coalesce()
-    return Sparse.from_coo(summed.indices(), torch.ones(summed.indices().shape[1]), (n, n))
+    """Binary symmetric [n, n] from directed edges [2, E], duplicates merged and self-loops dropped.
+
+    The edge (i, j) is the number i n + j. The 2 E numbers are sorted in place, so that the peak is 32 E bytes beside
+    `edge_index`; the answer takes 12 bytes an entry.
+    """
+    loops = edge_index[0] == edge_index[1]
+    index = edge_index[:, ~loops] if bool(loops.any()) else edge_index
+    numbers = torch.empty(2, index.shape[1], dtype=torch.long)
+    for number, (row, column) in zip(numbers, ((index[0], index[1]), (index[1], index[0])), strict=True):
+        number.copy_(row).mul_(n).add_(column.long())
+    flat = numbers.view(-1)
+    flat.numpy().sort()
+    entries = torch.unique_consecutive(flat)
+    crow = torch.searchsorted(entries, torch.arange(n + 1) * n)
+    csr = torch.sparse_csr_tensor(crow, entries.remainder_(n), torch.ones(entries.numel()), (n, n), check_invariants=False)
+    return Sparse(csr, symmetric=True)
 
 
 def _normalise(adjacency: Tensor | Sparse) -> Tensor | Sparse:
@@ -168,12 +179,13 @@ def _normalise(adjacency: Tensor | Sparse) -> Tensor | Sparse:
 
 
 def _normalise_sparse(adjacency: Sparse) -> Sparse:
-    index, values = adjacency.coo()
-    n = adjacency.shape[0]
-    loops = torch.arange(n, device=index.device).repeat(2, 1)
-    index, values = torch.cat([index, loops], 1), torch.cat([values, values.new_ones(n)])
-    scale = values.new_zeros(n).index_add(0, index[0], values).rsqrt()
-    return Sparse.from_coo(index, scale[index[0]] * values * scale[index[1]], (n, n))
+    """Entry (i, j) is (s_i s_j) w_ij in this order of products, so that a symmetric matrix stays so to the bit."""
+    loops = adjacency.plus_identity()
+    scale = (loops @ adjacency.csr.values().new_ones(adjacency.shape[0])).rsqrt()
+    crow, col = loops.csr.crow_indices(), loops.csr.col_indices()
+    values = torch.repeat_interleave(scale, crow.diff()).mul_(scale[col]).mul_(loops.csr.values())
+    csr = torch.sparse_csr_tensor(crow, col, values, loops.shape, check_invariants=False)
+    return Sparse(csr, symmetric=loops.T is loops)
 
 
 def _thinned(adjacency: Sparse, neighbours: int, generator: torch.Generator) -> Sparse:

@@ -11,8 +11,6 @@ import io
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +24,11 @@ from hcdc._tensors import digest
 from hcdc.data.base import Splits
 from hcdc.data.cifar import BATCHES, read_cifar10
 from hcdc.data.graphs import GraphData, graph_splits
+from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
+from hcdc.data.layout import DAMAGE
+from hcdc.data.ogb import OGB, load_ogb
+from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
 from hcdc.errors import DataError, FormatError, MissingExtraError
 
@@ -49,11 +51,12 @@ class Source:
 
 
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
-    """The dataset of a known name (cora, citeseer, pubmed, digits, cifar10) or of a graph in an .npz file.
+    """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10), a graph drawn
+    as synthetic:sbm,option=value,... says (see `BlockModel`), or a graph in an .npz file.
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
-    fetch what is absent.
+    and OGB fetch what is absent.
     """
     name = str(data)
     folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
@@ -63,10 +66,16 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
         splits = load_digits()
     elif name == "cifar10":
         splits = load_cifar10(folder)
+    elif name in OGB:
+        splits = load_ogb(name, folder, download=download)
+    elif name in GRAPHSAINT:
+        splits = load_graphsaint(name, folder, download=download)
+    elif name.partition(",")[0] == SBM:
+        splits = load_block_model(name)
     elif name.endswith(".npz"):
         splits = load_npz(Path(name))
     else:
-        known = ", ".join((*PLANETOID, *IMAGES))
+        known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
         raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
     return Source(name, splits, fingerprint(splits))
 
@@ -125,7 +134,7 @@ def load_npz(path: Path) -> Splits[GraphData]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields = {name: archive[name] for name in archive.files}
-    except (ValueError, TypeError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, *DAMAGE) as error:
         raise FormatError(f"{path}: not a readable .npz of plain arrays ({error}); write it again with numpy.savez") from error
     absent = [name for name in NPZ_FIELDS if name not in fields]
     absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
@@ -150,6 +159,14 @@ def _csr(fields: dict[str, Any]) -> Sparse:
     matrix.sum_duplicates()
     crow, col = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
     return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(matrix.data), (rows, columns), check_invariants=True))
+
+
+def load_block_model(name: str) -> Splits[GraphData]:
+    """The graph that `synthetic:sbm,option=value,...` describes; `DataError` where it does not fit in memory."""
+    try:
+        return block_model(BlockModel.parse(name))
+    except MemoryError as error:
+        raise DataError("DATA", name, f"needs more memory than there is ({error})", "lower `n`, `degree` or `features`") from error
 
 
 def load_digits() -> Splits[ImageData]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from functools import cached_property
 from typing import Any
 
@@ -13,18 +14,23 @@ warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWa
 
 
 class Sparse:
-    """Immutable sparse matrix in CSR form, its transpose cached.
+    """Immutable sparse matrix in CSR form, its transpose cached; a `symmetric` one is its own.
 
     `sparse @ dense` multiplies [n, m] by [m, f]. The product is linear in `dense`, its derivative is a product with
     the transpose, so gradients of every order, forward mode and `torch.func.vmap` over `dense` all work; the entries
     of the matrix themselves are constants.
     """
 
-    def __init__(self, csr: Tensor, transposed: Sparse | None = None) -> None:
+    _index: weakref.ref[Tensor] | None = None
+
+    def __init__(self, csr: Tensor, transposed: Sparse | None = None, *, symmetric: bool = False) -> None:
         if csr.layout != torch.sparse_csr:
             raise TypeError(f"`csr` has layout {csr.layout}; build it with Sparse.from_coo or Sparse.from_dense")
         self.csr = csr
-        self.T = transposed or Sparse(csr.to_sparse_coo().t().coalesce().to_sparse_csr(), self)
+        self.T = self if symmetric else transposed or Sparse(csr.to_sparse_coo().t().coalesce().to_sparse_csr(), self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_index"}
 
     @classmethod
     def from_coo(cls, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Sparse:
@@ -51,12 +57,15 @@ class Sparse:
         return int(self.csr.values().numel())
 
     def coo(self) -> tuple[Tensor, Tensor]:
-        """`index` [2, E] in row order and `values` [E]."""
-        coo = self.csr.to_sparse_coo().coalesce()
-        return coo.indices(), coo.values()
+        """`index` [2, E] in row order and `values` [E]; while someone holds `index`, others are given the same tensor."""
+        index = self._index() if self._index else None
+        if index is None:
+            index = self.csr.to_sparse_coo().coalesce().indices()
+            self._index = weakref.ref(index)
+        return index, self.csr.values()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
-        return Sparse(self.csr.to(device=device, dtype=dtype))
+        return Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
 
     def dense(self) -> Tensor:
         return self.csr.to_dense()
@@ -72,6 +81,25 @@ class Sparse:
     def _turn(self) -> Tensor:
         """Where, in CSR order, the stored entries of the transpose are found."""
         return self.csr.col_indices().argsort(stable=True)
+
+    def plus_identity(self) -> Sparse:
+        """A + I of a square A: one is added where the diagonal has an entry and stored where it has none."""
+        crow, col, values, n = self.csr.crow_indices(), self.csr.col_indices(), self.csr.values().clone(), self.shape[0]
+        row = torch.repeat_interleave(crow.diff())  # [nnz], the row of every entry
+        values[row == col] += 1
+        absent = torch.ones(n, dtype=torch.bool, device=col.device)
+        absent[col[row == col]] = False
+        before = torch.bincount(row[col < row], minlength=n)  # [n], entries left of the diagonal
+        del row
+        shift = torch.cat([absent.new_zeros(1, dtype=torch.long), absent.cumsum(0)])
+        new = absent.nonzero().squeeze(1)
+        old = torch.ones(values.numel() + new.numel(), dtype=torch.bool, device=col.device)
+        old[(crow[:-1] + shift[:-1] + before)[new]] = False
+        full, weights = col.new_empty(old.numel()), values.new_ones(old.numel())
+        full.masked_scatter_(old, col).masked_scatter_(~old, new)
+        weights.masked_scatter_(old, values)
+        made = torch.sparse_csr_tensor(crow + shift, full, weights, self.shape, check_invariants=False)
+        return Sparse(made, symmetric=self.T is self)
 
     def rows(self, index: Tensor) -> Sparse:
         """The rows `index` [r], as a matrix of shape [r, m]."""
