@@ -85,6 +85,17 @@ def test_finished_trainings_are_not_done_again(tmp_path, monkeypatch):
         Judge(4, 2, 5, Ledger(tmp_path))(condensed, source)
 
 
+def test_two_sets_that_were_never_saved_are_not_taken_for_each_other(tmp_path):
+    source, task = small.source(), small.task()
+    card = DataCard(name=source.name, sha256=source.sha256, kind="graph", num_classes=3)
+    one, other = (condense(small.METHODS[name], task, card) for name in ("random", "hcdc"))
+    first = Judge(4, 1, 5, Ledger(tmp_path))(one, source).facts
+    second = Judge(4, 1, 5, Ledger(tmp_path))(other, source)
+    assert second.facts["seconds_condense"] != first["seconds_condense"]
+    fresh = Judge(4, 1, 5)(other, source)
+    assert second.condensed.loss["val"].tolist() == fresh.condensed.loss["val"].tolist()
+
+
 def test_chunks_do_not_change_results():
     task = small.task()
     hyper = relax_all(task.space, task.space.configs(5, 0))

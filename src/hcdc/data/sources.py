@@ -26,6 +26,7 @@ from hcdc.data.cifar import BATCHES, read_cifar10
 from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
+from hcdc.data.inductive import inductive
 from hcdc.data.layout import DAMAGE
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.sbm import SBM, BlockModel, block_model
@@ -34,6 +35,7 @@ from hcdc.errors import DataError, FormatError, MissingExtraError
 
 PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 IMAGES = ("digits", "cifar10")
+INDUCTIVE = "inductive:"
 NPZ_FIELDS = ("edge_index", "y", "train_mask", "val_mask", "test_mask")
 
 
@@ -56,8 +58,11 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
-    and OGB fetch what is absent.
+    and OGB fetch what is absent. Of a graph, a name that begins with "inductive:" gives the splits of
+    `hcdc.data.inductive`: training sees the training nodes alone, validation these and its own.
     """
+    if str(data).startswith(INDUCTIVE):
+        return _inductive(load(str(data).removeprefix(INDUCTIVE), root, download=download))
     name = str(data)
     folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
     if name in PLANETOID:
@@ -77,6 +82,14 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
     else:
         known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
         raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
+    return Source(name, splits, fingerprint(splits))
+
+
+def _inductive(source: Source) -> Source:
+    name = INDUCTIVE + source.name
+    if source.kind != "graph":
+        raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
+    splits = inductive(source.splits)
     return Source(name, splits, fingerprint(splits))
 
 

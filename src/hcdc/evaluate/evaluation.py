@@ -83,8 +83,8 @@ class Judge:
                     progress(label, seed + 1, self.seeds)
             return Scores.join(parts)
 
-        splits, name = source.splits, condensed.card.tensors_sha256
-        small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": name})
+        splits = source.splits
+        small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": condensed.fingerprint()})
         floors: dict[str, Scores] = {}
         budget, seed = Budget(**condensed.card.sizes), condensed.card.seed + 10_000
         task = Task(recipes["condensed"], recipes["full"], splits.real, space, budget, seed)

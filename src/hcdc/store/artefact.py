@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
+from hcdc._tensors import digest
 from hcdc.data import GraphData, ImageData
 from hcdc.errors import FormatError, HcdcError, RunExistsError
 from hcdc.spaces import Axis, Choice, Int, Real, Space
@@ -87,6 +88,10 @@ class Condensed:
         card = card.model_copy(update={"checksum": card.signature()})
         write_json(folder / CARD, card.model_dump())
         return card
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all tensors, the same before and after saving."""
+        return digest((f"{part}.{key}", value) for part, data in self._parts().items() for key, value in data.tensors().items())
 
     def _parts(self) -> dict[str, Any]:
         return {"train": self.train, "val": self.val}
