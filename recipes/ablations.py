@@ -44,6 +44,8 @@ VARIANTS: dict[str, Condenser] = {
     "S_val adjacency: identity, not learned": replace(BASE, structure=False),
     "direct term dropped": replace(BASE, measure=Measure(direct=False)),
     "target: Eq. (IFT) at theta^S": replace(BASE, measure=Measure(real="synthetic")),
+    "128 points": replace(BASE, driver=Bank(starts=128, stages=1)),
+    "128 points, target at theta^T": replace(BASE, driver=Bank(starts=128, stages=1), measure=Measure(real="trained")),
     "Neumann, 0 terms": solved_by(Neumann(0)),
     "Neumann, 5 terms": solved_by(Neumann(5)),
     "Neumann, 20 terms": solved_by(Neumann(20)),

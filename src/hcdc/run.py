@@ -39,13 +39,16 @@ IMAGES = Coreset(label="images")
 """Real images, class proportions kept: what S_train is, and S_val starts from, on images."""
 
 
-def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank") -> Condenser:
+def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
     """The condenser of `name` at its defaults for `kind` of data ("graph" or "images").
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond; random learns nothing.
+    `neighbours` bounds how many of a node's neighbours hcdc reads for a real hypergradient; None reads all.
     """
     if steps is not None and steps < 1:
         raise InputError("steps", steps, "must be at least 1", "leave it out to take the method's own number")
+    if neighbours is not None and neighbours < 1:
+        raise InputError("neighbours", neighbours, "must be at least 1", "leave it out to read all of them")
     if driver not in DRIVERS:
         raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
     if name == "random":
@@ -57,10 +60,11 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
         return replace(method, epochs=steps or method.epochs)
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
+    measure = Measure(neighbours=neighbours)
     if driver == "algorithm1":
-        return HCDC(driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
+        return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
     bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
-    hcdc = HCDC(driver=replace(bank, steps=steps or bank.steps))
+    hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, train=IMAGES, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=3e-2)
 
 

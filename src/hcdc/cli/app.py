@@ -39,6 +39,7 @@ def condense(
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian or chebyshev [default: adjacency].")] = None,
     criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
+    neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
@@ -47,7 +48,7 @@ def condense(
 ) -> None:
     """Make a condensed set of DATA in DIR."""
     family = {key: value for key, value in (("order", order), ("basis", basis), ("criterion", criterion)) if value is not None}
-    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, resume, root, download, dry_run)
+    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run)
     _emit(commands.condense(request), as_json)
 
 

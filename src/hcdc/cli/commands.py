@@ -33,6 +33,7 @@ class Condense:
     space: str | None
     family: dict[str, Any]
     steps: int | None
+    neighbours: int | None
     resume: bool
     root: Path | None
     download: bool = False
@@ -51,7 +52,7 @@ def condense(request: Condense) -> Answer:
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
     source = load(request.data, request.root, download=request.download)
-    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver)
+    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
     needed, steps = check_memory(method, task), method.length()
     line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
