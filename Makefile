@@ -9,7 +9,7 @@ demo: $(VENV)/installed  ## the main job on scikit-learn's digits: condense, sea
 	rm -rf runs/demo
 	$(BIN)/hcdc condense digits --size 50 --out runs/demo
 	$(BIN)/hcdc search runs/demo --algorithm random --trials 40
-	$(BIN)/hcdc evaluate runs/demo --configs 16 --seeds 2
+	$(BIN)/hcdc evaluate runs/demo --configs 24 --seeds 2
 
 test: $(VENV)/developing  ## everything that takes seconds
 	$(BIN)/python -m pytest -m "not slow"

@@ -60,12 +60,11 @@ def measured(source: Source, method: str, size: int, seed: int, judge: Judge, ar
 
 
 def row(name: str, facts: list[dict[str, Any]], prefix: str = "spearman") -> str:
-    """Means and deviations over condensations; with another prefix, the correlations of a floor."""
+    """Means and deviations over condensations (of seconds, medians); with another prefix, the correlations of a floor."""
     keys = [key.replace("spearman", prefix) for key in CORRELATIONS]
     keys += list(COLUMNS)[len(CORRELATIONS) :] if prefix == "spearman" else []
-    cells = [np.array([fact[key] for fact in facts], float) for key in keys]
-    digits = [1 if key.startswith("seconds") else 3 for key in keys]
-    shown = [f"{cell.mean():.{n}f} ± {cell.std():.{n}f}" for cell, n in zip(cells, digits, strict=True)]
+    cells = {key: np.array([fact[key] for fact in facts], float) for key in keys}
+    shown = [f"{np.median(cell):.0f}" if key.startswith("seconds") else f"{cell.mean():.3f} ± {cell.std():.3f}" for key, cell in cells.items()]
     return f"| {name} | " + " | ".join(shown + [""] * (len(COLUMNS) - len(shown))) + " |"
 
 

@@ -36,7 +36,7 @@ from hcdc.store import Checkpoint, Condensed, DataCard
 METHODS = ("hcdc", "gcond", "gcond-x", "random", "herding", "k-center")
 DRIVERS = ("bank", "algorithm1")
 IMAGES = Coreset(label="images")
-"""Real images, class proportions kept: what S_train is, and S_val starts from, on images."""
+"""Real images, class proportions kept: what S_val starts from on images."""
 
 
 def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
@@ -65,7 +65,7 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
         return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
     bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
     hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
-    return hcdc if kind == "graph" else replace(hcdc, train=IMAGES, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=3e-2)
+    return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
 
 
 def task_for(

@@ -90,7 +90,7 @@ def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tu
     if isinstance(data, GraphData):
         small = replace(problem, **{"dropout": 0.0, "weight_decay": 3e-4} | settings)
         return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(200, 0.01))
-    return Recipe(problem, Adam(150, 0.02)), Recipe(problem, Adam(300, 0.01, batch_size=128))
+    return Recipe(problem, Adam(150, 0.01)), Recipe(problem, Adam(300, 0.01, batch_size=128))
 
 
 def choose(labels: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:

@@ -28,8 +28,8 @@ RecipeName = Literal["condensed", "full"]
 
 FLOORS: dict[str, tuple[Coreset, Coreset]] = {"floor_random": (RANDOM, RANDOM), "floor_strong": (CENTROIDS, STRONG)}
 """What costs nothing, (to train on, to validate on). Random is the paper's: nodes drawn uniformly, induced subgraphs. Strong
-is the best of those tried: centroids of propagated features, and propagated features of random validation nodes; on
-images, class-balanced real images for both."""
+is the best of those tried: centroids of propagated features (on images, of pixels), and propagated features of random
+validation nodes (images as they are), class proportions kept."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Judge:
         floors: dict[str, Scores] = {}
         budget, seed = Budget(**condensed.card.sizes), condensed.card.seed + 10_000
         task = Task(recipes["condensed"], recipes["full"], splits.real, space, budget, seed)
-        for key, (first, second) in floors_for(source.kind).items():
+        for key, (first, second) in FLOORS.items():
             train = first.select(splits.train, budget.train, task.generator(1))
             val = second.select(splits.val, budget.val, task.generator(2))
             cause = {"data": source.sha256, "floor": repr((first, second)), "seed_of_floor": seed, **condensed.card.sizes}
@@ -97,11 +97,6 @@ class Judge:
         full = run("full data", splits.train, judged, "full", {"data": source.sha256})
         facts = compare(small, full, floors, condensed, self)
         return Evaluation(facts, drawn, small, full, floors)
-
-
-def floors_for(kind: str) -> dict[str, tuple[Coreset, Coreset]]:
-    """`FLOORS`, with class-balanced real images in place of what only graphs have."""
-    return FLOORS if kind == "graph" else {"floor_random": (RANDOM, RANDOM), "floor_strong": (STRONG, STRONG)}
 
 
 def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: Condensed, judge: Judge) -> dict[str, Any]:
