@@ -54,6 +54,31 @@ class GraphData:
         """D^-1/2 (A + I) D^-1/2, the normalised adjacency with self-loops of Kipf and Welling (2016)."""
         return _normalise_sparse(self.adjacency) if isinstance(self.adjacency, Sparse) else _normalise(self.adjacency)
 
+    @cached_property
+    def degree(self) -> Tensor:
+        """Row sums [n] of `adjacency`, without self-loops."""
+        values = self.adjacency.csr.values() if isinstance(self.adjacency, Sparse) else self.adjacency
+        return (self.adjacency @ torch.ones(self.size, 1, dtype=values.dtype, device=values.device)).squeeze(1)
+
+    def powers(self, hops: int) -> Tensor:
+        """Â^k X for k = 0, ..., hops at the nodes that enter the loss: dense [hops + 1, m, d].
+
+        Made once for this container and kept by it; a container with other tensors starts anew. While it is made, one
+        dense [n, d] is held beside it.
+        """
+        if hops not in self._powers:
+            x = self.x.dense() if isinstance(self.x, Sparse) else self.x
+            rows = [x[self.nodes]]
+            for _ in range(hops):
+                x = self.propagation @ x
+                rows.append(x[self.nodes])
+            self._powers[hops] = torch.stack(rows)
+        return self._powers[hops]
+
+    @cached_property
+    def _powers(self) -> dict[int, Tensor]:
+        return {}
+
     def tensors(self) -> TensorDict:
         out: TensorDict = {"y": self.y, "mask": self.mask}
         for name, value in (("x", self.x), ("adjacency", self.adjacency)):
