@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from hcdc.bilevel import CG, Direct, LinearSolver, Neumann, Nystrom
 from hcdc.data import GraphData, ImageData, Splits, graph_splits
-from hcdc.models import ConvMix, PolyFilter
+from hcdc.models import Appnp, ConvMix, GraphNet, Heat, PolyFilter, Ppr, Sign
 
 DATA = os.environ.get("HCDC_DATA")
 needs_data = pytest.mark.skipif(DATA is None or not Path(DATA).is_dir(), reason="HCDC_DATA does not name a folder with the real data")
@@ -139,6 +139,36 @@ def polyfilter_point() -> Point:
     return Point(problem, double(problem.init(hyper, generator(0))), hyper, train, val)
 
 
+def graph_point(problem: GraphNet, **hyper: list[float] | list[list[float]]) -> Point:
+    """A family on the graph of `polyfilter_point`, in float64."""
+    train, val = (as_double(part) for part in random_graph(seed=1).real)
+    point = {name: torch.tensor(value, dtype=torch.float64) for name, value in hyper.items()}
+    return Point(problem, double(problem.init(point, generator(0))), point, train, val)
+
+
+def small_appnp(**settings: Any) -> Appnp:
+    """Two options a choice, smooth; of width 2 at most."""
+    smaller: dict[str, Any] = {"steps": (2, 3), "widths": (1, 2), "activations": ("tanh", "softplus"), "weight_decay": 0.03}
+    return Appnp(3, num_features=5, **smaller | settings)
+
+
+EVERY_REGULARISER = ("decay", "edge_drop", "smoothing")
+HALVES = {"k": [[0.6, 0.4]], "hidden": [[0.3, 0.7]], "alpha": [[0.5, 0.5]], "activation": [[0.8, 0.2]]}
+REGULAR = {"decay": [-1.8, -1.6], "edge_drop": [0.3], "smoothing": [0.1]}
+SMALL = {"num_features": 5, "hidden": 4, "order": 2, "weight_decay": 0.03}
+GRAPH_POINTS: dict[str, Callable[[], Point]] = {
+    "bernstein": lambda: graph_point(PolyFilter(3, basis="bernstein", **SMALL), filter=[0.9, 0.7, -0.3]),
+    "ppr": lambda: graph_point(Ppr(3, **SMALL), alpha=[0.3]),
+    "heat": lambda: graph_point(Heat(3, **SMALL), t=[0.8]),
+    "sign": lambda: graph_point(Sign(3, **SMALL | {"weight_decay": 0.01}), hop=[0.5, 0.8, 1.5]),
+    "appnp": lambda: graph_point(small_appnp(), **HALVES),
+    "regularised filter": lambda: graph_point(Ppr(3, **SMALL | {"hidden": 2}, regularisers=EVERY_REGULARISER), alpha=[0.3], **REGULAR),
+    "regularised sign": lambda: graph_point(Sign(3, **SMALL, regularisers=EVERY_REGULARISER), hop=[0.9, 0.7, 0.5], **REGULAR),
+    "regularised appnp": lambda: graph_point(small_appnp(regularisers=EVERY_REGULARISER), **HALVES, **REGULAR),
+}
+"""Every graph family but the one of `polyfilter_point`, with and without regularisers that are searched."""
+
+
 def convmix_point() -> Point:
     problem = ConvMix(3, shape=(1, 8, 8), width=2, blocks=1)
     hyper = {"op": torch.tensor([[0.4, 0.3, 0.2, 0.1]], dtype=torch.float64), "log10_decay": torch.tensor([-1.0], dtype=torch.float64)}
@@ -151,6 +181,7 @@ POINTS: dict[str, Callable[[], Point]] = {
     "smooth": smooth_point,
     "polyfilter": polyfilter_point,
     "convmix": convmix_point,
+    **GRAPH_POINTS,
 }
 
 

@@ -63,6 +63,21 @@ def test_the_main_job(capsys, tmp_path, method):
     assert "is whole" in run(capsys, "verify", str(out))[1]
 
 
+@pytest.mark.parametrize("space", ["ppr", "heat", "sign", "appnp"])
+def test_a_space_by_name_with_regularisers(capsys, tmp_path, space):
+    flags = ["--space", space, "--regularise", "decay", "--regularise", "edge_drop"]
+    out = tmp_path / "out"
+    code, text, _ = run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", "--size", "9", *flags, "--out", str(out), "--json")
+    assert code == 0
+    card = json.loads(text)
+    assert card["recipes"]["condensed"]["problem"]["family"] == space
+    assert list(card["space"])[-3:] == ["decay.0", "decay.1", "edge_drop"]
+    code, text, _ = run(capsys, "search", str(out), "--trials", "2", "--json")
+    assert code == 0
+    assert set(json.loads(text)["best_config"]) == set(card["space"])
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+
+
 def test_evaluate_for_a_person_is_a_verdict_five_lines_and_a_path(capsys, tmp_path):
     out = condensed(capsys, tmp_path)
     _, text, _ = run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")
@@ -104,9 +119,11 @@ BAD_FLAGS = {
     "missing file": (["condense", "nothing.npz", "--size", "9"], "must be a file that exists"),
     "unknown method": (["condense", "{data}", "--size", "9", "--method", "magic"], "`method` = 'magic'"),
     "unknown space": (["condense", "{data}", "--size", "9", "--space", "cube"], "`space` = 'cube'"),
-    "space of another kind": (["condense", "{data}", "--size", "9", "--space", "convmix"], "polyfilter is for graphs"),
+    "space of another kind": (["condense", "{data}", "--size", "9", "--space", "convmix"], "polyfilter, ppr, heat, sign, appnp are for graphs"),
     "unknown criterion": (["condense", "{data}", "--size", "9", "--criterion", "luck"], "`criterion` = 'luck'"),
     "unknown basis": (["condense", "{data}", "--size", "9", "--basis", "wavelet"], "`basis` = 'wavelet'"),
+    "unknown regulariser": (["condense", "{data}", "--size", "9", "--regularise", "decay", "--regularise", "l1"], "`regularisers` = ('decay', 'l1')"),
+    "order of a family without": (["condense", "{data}", "--size", "9", "--space", "appnp", "--order", "2"], "`order` = 2"),
     "negative order": (["condense", "{data}", "--size", "9", "--order", "-1"], "`order` = -1"),
     "size of zero": (["condense", "{data}", "--size", "0"], "`size` = 0"),
     "size beyond the data": (["condense", "{data}", "--size", "4000"], "`size` = 4000"),

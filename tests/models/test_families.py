@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, ConvMix, PolyFilter, problem_for, problem_from_card, problem_to_card
+from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
 from tests.cases import dense_graph, generator, random_images
 
 
@@ -30,9 +30,46 @@ def test_a_family_for_other_data_is_refused(data: Any, family: str) -> None:
         problem_for(data, family)
 
 
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "convmix"])
+@pytest.mark.parametrize("regularisers", [(), ("decay", "edge_drop", "smoothing")], ids=["plain", "regularised"])
+def test_every_graph_family_fits_a_graph(family: str, regularisers: tuple[str, ...]) -> None:
+    graph = dense_graph()
+    problem: Any = problem_for(graph, family, regularisers=regularisers)
+    space = problem.space()
+    assert len(space.axes) == len(problem.axes()) + 4 * bool(regularisers)
+    hyper = space.interior(generator(0))
+    params = problem.init(hyper, generator(0))
+    for loss in (problem.inner, problem.outer):
+        assert torch.isfinite(loss(params, hyper, graph))
+    assert torch.isfinite(problem.noisy(params, hyper, graph, problem.noise(graph, generator(1))))
+
+
+@pytest.mark.parametrize(("family", "setting"), [("appnp", {"order": 2}), ("ppr", {"basis": "laplacian"}), ("polyfilter", {"num_features": 9})])
+def test_a_setting_of_another_family_is_refused(family: str, setting: dict[str, Any]) -> None:
+    (name,) = setting
+    with pytest.raises(InputError, match=f"^`{name}` = .* is no setting of {family}, which has .*; leave it out"):
+        problem_for(dense_graph(), family, **setting)
+
+
+def test_images_have_no_regularisers_to_search() -> None:
+    with pytest.raises(InputError, match=r"^`regularisers` = .* is no setting of convmix"):
+        problem_for(random_images(), regularisers=("decay",))
+
+
+def test_a_card_without_regularisers_is_what_it_was_before_there_were_any() -> None:
+    """What is kept under the hash of an older card is found again."""
+    card = problem_to_card(PolyFilter(3))
+    assert set(card) == {"family", "num_classes", "weight_decay", "dropout", "criterion", "num_features", "hidden", "order", "basis"}
+
+
 PROBLEMS = [
     PolyFilter(7, num_features=1433, order=0, basis="chebyshev", criterion="soft-accuracy"),
     ConvMix(10, shape=(3, 32, 32), blocks=3, dropout=0.2),
+    PolyFilter(7, num_features=9, basis="bernstein", regularisers=("smoothing", "decay")),
+    Ppr(7, num_features=9, order=4, regularisers=("edge_drop",)),
+    Heat(7, num_features=9),
+    Sign(7, num_features=9, hidden=3),
+    Appnp(7, num_features=9, steps=(1, 3), widths=(2, 5), alphas=(0.1, 0.3), activations=("elu", "tanh"), regularisers=("decay",)),
 ]
 
 
@@ -44,7 +81,9 @@ def test_card_round_trip(problem: Any) -> None:
     assert card == json.loads(json.dumps(problem_to_card(problem))), "the card was changed by reading"
 
 
-@pytest.mark.parametrize("change", [{"family": "gat"}, {"depth": 3}, {"order": -1}, {"criterion": "accuracy"}, {"family": None}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"family": "gat"}, {"depth": 3}, {"order": -1}, {"criterion": "accuracy"}, {"family": None}, {"regularisers": ["l1"]}], ids=str
+)
 def test_cards_of_no_problem(change: dict[str, Any]) -> None:
     with pytest.raises(FormatError, match="field `problem`"):
         problem_from_card(problem_to_card(PROBLEMS[0]) | change)

@@ -37,7 +37,7 @@ def problem_and_params(**settings: Any) -> tuple[PolyFilter, dict[str, Tensor]]:
 @pytest.mark.parametrize("order", [0, 1, 2, 5])
 def test_filter_is_the_polynomial(make: Any, basis: Any, order: int) -> None:
     data, weights, h = make(), normal(order + 1, seed=3), normal(make().size, 2, seed=4)
-    found = PolyFilter(3, order=order, basis=basis).filter(weights, data, h)
+    found = PolyFilter(3, order=order, basis=basis).filter(weights, data.propagation, h)
     torch.testing.assert_close(found, polynomial(plain(data), weights, basis) @ h)
 
 
@@ -46,8 +46,8 @@ def test_order_zero_reads_no_graph() -> None:
     edgeless = data.replace(adjacency=torch.zeros_like(data.adjacency))
     problem = PolyFilter(3, order=0)
     weights = torch.tensor([0.7], dtype=torch.float64)
-    assert torch.equal(problem.filter(weights, data, h), 0.7 * h)
-    assert torch.equal(problem.filter(weights, edgeless, h), 0.7 * h)
+    assert torch.equal(problem.filter(weights, data.propagation, h), 0.7 * h)
+    assert torch.equal(problem.filter(weights, edgeless.propagation, h), 0.7 * h)
 
 
 def test_chebyshev_identity() -> None:
@@ -56,7 +56,7 @@ def test_chebyshev_identity() -> None:
     problem = PolyFilter(3, order=6, basis="chebyshev")
 
     def t(k: int, h: Tensor) -> Tensor:
-        return problem.filter(torch.eye(7, dtype=torch.float64)[k], data, h)
+        return problem.filter(torch.eye(7, dtype=torch.float64)[k], data.propagation, h)
 
     for m, n in ((0, 3), (1, 1), (2, 4), (3, 2), (1, 5)):
         torch.testing.assert_close(t(m, t(n, h)), (t(m + n, h) + t(abs(m - n), h)) / 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,14 @@ def binary(edge_index: Tensor, n: int) -> Tensor:
     return out
 
 
+def bernstein(propagation: Tensor, k: int, order: int) -> Tensor:
+    """C(order, k) / 2^order (2I - L)^(order - k) L^k, L = I - propagation."""
+    identity = torch.eye(len(propagation), dtype=torch.float64)
+    laplacian = identity - propagation
+    powers = torch.linalg.matrix_power(2 * identity - laplacian, order - k) @ torch.linalg.matrix_power(laplacian, k)
+    return math.comb(order, k) / 2**order * powers
+
+
 def polynomial(propagation: Tensor, weights: Tensor, basis: str) -> Tensor:
     """C = sum_k weights_k B_k as a matrix; Chebyshev polynomials through cos(k arccos(l)) of the eigenvalues."""
     identity = torch.eye(len(propagation), dtype=torch.float64)
@@ -34,6 +44,7 @@ def polynomial(propagation: Tensor, weights: Tensor, basis: str) -> Tensor:
         "adjacency": lambda k: torch.linalg.matrix_power(propagation, k),
         "laplacian": lambda k: torch.linalg.matrix_power(identity - propagation, k),
         "chebyshev": lambda k: vectors @ torch.diag((k * angles).cos()) @ vectors.T,
+        "bernstein": lambda k: bernstein(propagation, k, len(weights) - 1),
     }
     total = torch.zeros_like(identity)
     for k, weight in enumerate(weights):

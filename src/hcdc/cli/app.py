@@ -34,9 +34,10 @@ def condense(
     method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x, random, herding or k-center.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    space: Annotated[str | None, typer.Option(help="polyfilter (graphs) or convmix (images) [default: by the data].")] = None,
-    order: Annotated[int | None, typer.Option(help="polyfilter: powers of the graph [default: 3].")] = None,
-    basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian or chebyshev [default: adjacency].")] = None,
+    space: Annotated[str | None, typer.Option(help="polyfilter, ppr, heat, sign, appnp (graphs) or convmix (images) [default: by the data].")] = None,
+    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
+    basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
+    regularise: Annotated[list[str] | None, typer.Option(help="Graphs: search decay, edge_drop or smoothing too; repeatable.")] = None,
     criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
@@ -47,7 +48,8 @@ def condense(
     as_json: Json = False,
 ) -> None:
     """Make a condensed set of DATA in DIR."""
-    family = {key: value for key, value in (("order", order), ("basis", basis), ("criterion", criterion)) if value is not None}
+    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None}
+    family = {key: value for key, value in given.items() if value is not None}
     request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run)
     _emit(commands.condense(request), as_json)
 

@@ -33,13 +33,17 @@ class GraphData:
     mask: Tensor
     num_classes: int
     _propagation: Tensor | Sparse | None = field(default=None, repr=False)
+    _degree: Tensor | None = field(default=None, repr=False)
     _nodes: Tensor | None = field(default=None, repr=False)
+    _powers: dict[int, Tensor] = field(init=False, repr=False, default_factory=dict[int, Tensor])
 
     def __post_init__(self) -> None:
         if self._nodes is None:
             object.__setattr__(self, "_nodes", self.mask.nonzero().squeeze(1))
         if self._propagation is None:
             object.__setattr__(self, "_propagation", _normalise(self.adjacency))
+        if self._degree is None:
+            object.__setattr__(self, "_degree", _row_sums(self.adjacency))
 
     @property
     def size(self) -> int:
@@ -67,6 +71,30 @@ class GraphData:
         assert self._propagation is not None
         return self._propagation
 
+    @property
+    def degree(self) -> Tensor:
+        """Row sums [n] of `adjacency`, without self-loops."""
+        assert self._degree is not None
+        return self._degree
+
+    def powers(self, hops: int) -> Tensor:
+        """Â^k X for k = 0, ..., hops at the nodes that enter the loss: dense [hops + 1, m, d].
+
+        Made once for this container and kept by it, unless first asked for inside of a transform; a container with other
+        tensors starts anew. While it is made, one dense [n, d] is held beside it.
+        """
+        if hops in self._powers:
+            return self._powers[hops]
+        x = self.x.dense() if isinstance(self.x, Sparse) else self.x
+        rows = [x[self.nodes]]
+        for _ in range(hops):
+            x = self.propagation @ x
+            rows.append(x[self.nodes])
+        made = torch.stack(rows)
+        if _has_memory(made):
+            self._powers[hops] = made
+        return made
+
     def tensors(self) -> TensorDict:
         out: TensorDict = {"y": self.y, "mask": self.mask}
         for name, value in (("x", self.x), ("adjacency", self.adjacency)):
@@ -83,7 +111,9 @@ class GraphData:
         return {name: value for name, value in pairs if isinstance(value, Tensor)}
 
     def replace(self, **tensors: Tensor | Sparse) -> Self:
-        known = {"_propagation": self._propagation if "adjacency" not in tensors else None, "_nodes": self._nodes if "mask" not in tensors else None}
+        structure = ("_propagation", "_degree") if "adjacency" not in tensors else ()
+        kept = (*structure, *(("_nodes",) if "mask" not in tensors else ()))
+        known = {name: getattr(self, name) if name in kept else None for name in ("_propagation", "_degree", "_nodes")}
         return replace(self, **tensors, **known)  # pyright: ignore[reportArgumentType]
 
     def project(self) -> Self:
@@ -98,7 +128,7 @@ class GraphData:
         x = self.x.rows(index).dense() if isinstance(self.x, Sparse) else self.x[index]
         adjacency = self.adjacency
         square = adjacency.submatrix(index) if isinstance(adjacency, Sparse) else adjacency[index][:, index]
-        return replace(self, x=x, adjacency=square, y=self.y[index], mask=self.mask[index], _propagation=None, _nodes=None)
+        return replace(self, x=x, adjacency=square, y=self.y[index], mask=self.mask[index], _propagation=None, _degree=None, _nodes=None)
 
     def only(self, mask: Tensor) -> Self:
         """The same graph with only `mask` [n] in the loss and every other label hidden."""
@@ -118,8 +148,18 @@ class GraphData:
         return replace(self, _propagation=_thinned(self.adjacency, neighbours, generator))
 
     def to(self, device: torch.device | str) -> Self:
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask", "_propagation", "_nodes")}
+        moved: dict[str, Any] = {
+            name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask", "_propagation", "_degree", "_nodes")
+        }
         return replace(self, **moved)
+
+
+def _has_memory(value: Tensor) -> bool:
+    """False for what `torch.func` hands around inside of a transform, which must not outlive it."""
+    try:
+        return bool(value.data_ptr())
+    except RuntimeError:
+        return False
 
 
 def propagated(data: GraphData, hops: int) -> Tensor:
@@ -166,6 +206,13 @@ def symmetric_adjacency(edge_index: Tensor, n: int) -> Sparse:
     crow = torch.searchsorted(entries, torch.arange(n + 1) * n)
     csr = torch.sparse_csr_tensor(crow, entries.remainder_(n), torch.ones(entries.numel()), (n, n), check_invariants=False)
     return Sparse(csr, symmetric=True)
+
+
+def _row_sums(adjacency: Tensor | Sparse) -> Tensor:
+    if isinstance(adjacency, Tensor):
+        return adjacency.sum(-1)
+    values = adjacency.csr.values()
+    return adjacency.csr @ values.new_ones(adjacency.shape[1])
 
 
 def _normalise(adjacency: Tensor | Sparse) -> Tensor | Sparse:

@@ -1,5 +1,6 @@
 """Differentiable families: a model and its losses as one `Bilevel` problem."""
 
+from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier, Criterion
 from hcdc.models.convmix import ConvMix
 from hcdc.models.families import (
@@ -8,6 +9,23 @@ from hcdc.models.families import (
     problem_from_card,
     problem_to_card,
 )
-from hcdc.models.polyfilter import PolyFilter
+from hcdc.models.graphnet import GraphNet
+from hcdc.models.polyfilter import GraphFilter, Heat, PolyFilter, Ppr
+from hcdc.models.sign import Sign
 
-__all__ = ["FAMILIES", "Classifier", "ConvMix", "Criterion", "PolyFilter", "problem_for", "problem_from_card", "problem_to_card"]
+__all__ = [
+    "FAMILIES",
+    "Appnp",
+    "Classifier",
+    "ConvMix",
+    "Criterion",
+    "GraphFilter",
+    "GraphNet",
+    "Heat",
+    "PolyFilter",
+    "Ppr",
+    "Sign",
+    "problem_for",
+    "problem_from_card",
+    "problem_to_card",
+]

@@ -56,8 +56,12 @@ class Classifier(ABC):
         """weight_decay / 2 ||theta||^2; families with a learned decay override it."""
         return self.weight_decay / 2 * torch.stack([value.square().sum() for value in params.values()]).sum()
 
+    def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
+        """The data term of the inner objective, cross-entropy; families with a learned smoothing override it."""
+        return functional.cross_entropy(logits, labels)
+
     def noisy(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
-        loss = functional.cross_entropy(self.logits(params, hyper, data, noise), data.labels())
+        loss = self.misfit(self.logits(params, hyper, data, noise), data.labels(), hyper)
         return loss + self.penalty(params, hyper)
 
     def inner(self, params: Params, hyper: Hyper, data: Any) -> Tensor:

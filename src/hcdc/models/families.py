@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from hcdc.data import GraphData, ImageData
 from hcdc.errors import FormatError, HcdcError, InputError
+from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
-from hcdc.models.polyfilter import PolyFilter
+from hcdc.models.graphnet import GraphNet
+from hcdc.models.polyfilter import Heat, PolyFilter, Ppr
+from hcdc.models.sign import Sign
 
-FAMILIES: dict[str, type[PolyFilter] | type[ConvMix]] = {"polyfilter": PolyFilter, "convmix": ConvMix}
+GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
+FAMILIES: dict[str, type[GraphNet] | type[ConvMix]] = {**GRAPH_FAMILIES, "convmix": ConvMix}
+SIZES = {"num_classes", "num_features", "shape"}
+"""Fields that are read off the data."""
 
 
-def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> PolyFilter | ConvMix:
+def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix:
     """The problem of `family` (default: polyfilter for graphs, convmix for images) fitted to the sizes of `data`."""
     name = family or ("polyfilter" if isinstance(data, GraphData) else "convmix")
     if name not in FAMILIES:
         raise InputError("space", name, f"must be one of {', '.join(FAMILIES)}", "choose one of these")
-    if (name == "polyfilter") != isinstance(data, GraphData):
-        raise InputError("space", name, "polyfilter is for graphs, convmix for images", "leave --space out to take the right one")
+    if (name in GRAPH_FAMILIES) != isinstance(data, GraphData):
+        raise InputError("space", name, f"{', '.join(GRAPH_FAMILIES)} are for graphs, convmix for images", "leave --space out to take the right one")
+    _check_settings(name, settings)
     if isinstance(data, GraphData):
         merged: dict[str, Any] = {"dropout": 0.5} | settings
-        return PolyFilter(data.num_classes, num_features=data.num_features, **merged)
+        return GRAPH_FAMILIES[name](data.num_classes, num_features=data.num_features, **merged)
     return ConvMix(data.num_classes, shape=data.shape, **settings)
 
 
+def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(FAMILIES[name]) if field.name not in SIZES]
+    for setting, value in settings.items():
+        if setting not in known:
+            raise InputError(setting, value, f"is no setting of {name}, which has {', '.join(known)}", "leave it out or choose another space")
+
+
 def problem_to_card(problem: Classifier) -> dict[str, Any]:
+    """Family and settings; `regularisers` only where there are any, so that cards without them stay what they were."""
     names = {family: name for name, family in FAMILIES.items()}
-    return {"family": names[type(problem)], **asdict(problem)}  # pyright: ignore[reportArgumentType]
+    settings = asdict(problem)
+    if not settings.get("regularisers"):
+        settings.pop("regularisers", None)
+    return {"family": names[type(problem)], **settings}  # pyright: ignore[reportArgumentType]
 
 
-def problem_from_card(card: Mapping[str, Any]) -> PolyFilter | ConvMix:
+def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix:
     """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known."""
-    fields = dict(card)
+    settings = dict(card)
     try:
-        return FAMILIES[fields.pop("family")](**fields)
+        return FAMILIES[settings.pop("family")](**settings)
     except (KeyError, TypeError, HcdcError) as error:
         raise FormatError(f"field `problem`: {error} is not known to this version") from error

@@ -1,7 +1,10 @@
-"""Two-layer graph networks whose convolution is a polynomial of the graph, its coefficients the hyperparameters."""
+"""Two-layer graph networks whose convolution is a polynomial of the graph, its coefficients set by the hyperparameters."""
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,39 +14,25 @@ from torch import Tensor
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
-from hcdc.models.classifier import Classifier, dropout_mask, glorot
-from hcdc.spaces import Real, Space
+from hcdc.models.classifier import glorot
+from hcdc.models.graphnet import HopNet, Thinned
+from hcdc.spaces import Axis, Real, Space
 
-Basis = Literal["adjacency", "laplacian", "chebyshev"]
-BASES: tuple[Basis, ...] = ("adjacency", "laplacian", "chebyshev")
+Basis = Literal["adjacency", "laplacian", "chebyshev", "bernstein"]
+BASES: tuple[Basis, ...] = ("adjacency", "laplacian", "chebyshev", "bernstein")
 
 
 @dataclass(frozen=True)
-class PolyFilter(Classifier):
-    """logits = C relu(C X W1 + b1) W2 + b2, with C(lambda) = sum_{k=0}^{order} lambda_k B_k  (Section 7 of the paper).
+class GraphFilter(HopNet):
+    """logits = C relu(C X W1 + b1) W2 + b2, with C(lambda) = sum_{k=0}^{order} c_k(lambda) B_k  (Section 7 of the paper).
 
-    The basis B_k is Â^k ("adjacency"), (I - Â)^k ("laplacian") or T_k(-Â) ("chebyshev", L_max = 2), with Â the
-    normalised adjacency with self-loops. hyper = {"filter": [order + 1]}. Dropout acts on the features and on the
-    hidden layer, as in Kipf and Welling (2016).
+    A family gives the coefficients c(lambda) and may give another basis than B_k = Â^k, with Â the normalised adjacency
+    with self-loops. Dropout acts on the features and on the hidden layer, as in Kipf and Welling (2016).
     """
 
-    num_features: int = 1
-    hidden: int = 16
-    order: int = 3
-    basis: Basis = "adjacency"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.order < 0:
-            raise InputError("order", self.order, "must not be negative", "use 0 or more powers of the graph")
-        if self.basis not in BASES:
-            raise InputError("basis", self.basis, f"must be one of {', '.join(BASES)}", "choose one of these")
-        if self.hidden < 1:
-            raise InputError("hidden", self.hidden, "must be at least 1", "use 16, as Kipf and Welling do")
-
-    def space(self, low: float = -1.0, high: float = 1.0) -> Space:
-        """Every coefficient in [low, high]."""
-        return Space({f"filter.{k}": Real(low, high) for k in range(self.order + 1)})
+    @abstractmethod
+    def coefficients(self, hyper: Hyper) -> Tensor:
+        """c(lambda) [order + 1]."""
 
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
         d, h, c = self.num_features, self.hidden, self.num_classes
@@ -51,36 +40,126 @@ class PolyFilter(Classifier):
         return {"w1": first, "b1": torch.zeros(h), "w2": second, "b2": torch.zeros(c)}
 
     def noise(self, data: GraphData, generator: torch.Generator) -> Noise:
-        if not self.dropout:
-            return {}
-        hidden = dropout_mask((data.size, self.hidden), self.dropout, generator)
-        if isinstance(data.x, Sparse):
-            return {"x": data.x.scaled(dropout_mask((data.x.nnz,), self.dropout, generator)), "hidden": hidden}
-        return {"x": data.x * dropout_mask(tuple(data.x.shape), self.dropout, generator), "hidden": hidden}
+        return self.layer_noise(data, self.hidden, generator)
 
     def footprint(self, data: GraphData) -> int:
         return 3 * 4 * data.size * (self.order + 2) * (self.hidden + self.num_classes)
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
-        x = noise.get("x", data.x)
-        hidden = (self.filter(hyper["filter"], data, x @ params["w1"]) + params["b1"]).relu()
+        x, graph, weights = noise.get("x", data.x), self.graph(hyper, data), self.coefficients(hyper)
+        hidden = self.activate(self.filter(weights, graph, x @ params["w1"]) + params["b1"])
         if noise:
             hidden = hidden * noise["hidden"]
-        out = self.filter(hyper["filter"], data, hidden @ params["w2"]) + params["b2"]
+        out = self.filter(weights, graph, hidden @ params["w2"]) + params["b2"]
         return out[data.nodes]
 
-    def filter(self, weights: Tensor, data: GraphData, h: Tensor) -> Tensor:
+    def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         """C(weights) h, by `order` products with the graph: [n, f] -> [n, f]."""
-        if weights.shape[-1] != self.order + 1:
-            raise InputError("filter", tuple(weights.shape), f"must have {self.order + 1} coefficients", f"fit it to order={self.order}")
-        total, previous, current = weights[0] * h, h, h
+        total = weights[0] * h
+        for k, term in enumerate(self.terms(graph, h), 1):
+            total = total + weights[k] * term
+        return total
+
+    def terms(self, graph: Tensor | Sparse | Thinned, h: Tensor) -> Iterator[Tensor]:
+        """B_1 h, ..., B_order h; B_0 is the identity."""
+        for _ in range(self.order):
+            h = graph @ h
+            yield h
+
+
+@dataclass(frozen=True)
+class PolyFilter(GraphFilter):
+    """The filter whose coefficients are the hyperparameters themselves: hyper = {"filter": [order + 1]}.
+
+    The basis B_k is Â^k ("adjacency"), L^k ("laplacian"), T_k(-Â) ("chebyshev", L_max = 2) or
+    C(order, k) / 2^order (2I - L)^(order - k) L^k ("bernstein", He et al. 2021), with L = I - Â. In the last, coefficient
+    k is near the response of the filter to the eigenvalue 2k / order of L.
+    """
+
+    basis: Basis = "adjacency"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.basis not in BASES:
+            raise InputError("basis", self.basis, f"must be one of {', '.join(BASES)}", "choose one of these")
+
+    def axes(self, low: float = -1.0, high: float = 1.0) -> dict[str, Axis]:
+        return {f"filter.{k}": Real(low, high) for k in range(self.order + 1)}
+
+    def space(self, low: float = -1.0, high: float = 1.0) -> Space:
+        """Every coefficient in [low, high], then the axes of the regularisers."""
+        return Space(self.axes(low, high) | self.further())
+
+    def coefficients(self, hyper: Hyper) -> Tensor:
+        return self.weights(hyper, "filter")
+
+    def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
+        if self.basis != "bernstein":
+            return super().filter(weights, graph, h)
+        return _bernstein(weights, graph, h, self.order)
+
+    def terms(self, graph: Tensor | Sparse | Thinned, h: Tensor) -> Iterator[Tensor]:
+        if self.basis == "adjacency":
+            yield from super().terms(graph, h)
+            return
+        previous, current = h, h
         for k in range(1, self.order + 1):
-            step = data.propagation @ current
-            if self.basis == "adjacency":
-                previous, current = current, step
-            elif self.basis == "laplacian":
+            step = graph @ current
+            if self.basis == "laplacian":
                 previous, current = current, current - step
             else:
                 previous, current = current, -step if k == 1 else -2 * step - previous
-            total = total + weights[k] * current
-        return total
+            yield current
+
+
+@dataclass(frozen=True)
+class Ppr(GraphFilter):
+    """Personalised PageRank in `order` steps (Gasteiger et al. 2019, Eq. 4): c_k = alpha (1 - alpha)^k, c_order = (1 - alpha)^order.
+
+    hyper = {"alpha": [1]}, the probability of a return, in (0, 1); the coefficients add up to 1.
+    """
+
+    order: int = 10
+
+    def axes(self) -> dict[str, Axis]:
+        return {"alpha": Real(0.05, 0.95)}
+
+    def coefficients(self, hyper: Hyper) -> Tensor:
+        alpha = hyper["alpha"][0]
+        powers = [torch.ones_like(alpha)]
+        for _ in range(self.order):
+            powers.append(powers[-1] * (1 - alpha))
+        return torch.stack([*(alpha * power for power in powers[:-1]), powers[-1]])
+
+
+@dataclass(frozen=True)
+class Heat(GraphFilter):
+    """Heat kernel exp(-t (I - Â)) of graph diffusion (Gasteiger, Weißenberger and Günnemann 2019), cut off: c_k = e^-t t^k / k!.
+
+    hyper = {"t": [1]}, the time of the diffusion. What is cut off is the tail of a Poisson distribution: at order 10 the
+    coefficients add up to 1 within 2 % for t <= 5.
+    """
+
+    order: int = 10
+
+    def axes(self) -> dict[str, Axis]:
+        return {"t": Real(0.0, 5.0)}
+
+    def coefficients(self, hyper: Hyper) -> Tensor:
+        t = hyper["t"][0]
+        terms = [(-t).exp()]
+        for k in range(1, self.order + 1):
+            terms.append(terms[-1] * t / k)
+        return torch.stack(terms)
+
+
+def _bernstein(weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor, order: int) -> Tensor:
+    """sum_k weights_k C(order, k) P^(order - k) Q^k h, P = (I + Â) / 2 and Q = (I - Â) / 2, by 2 order products.
+
+    The powers u_k = Q^k h, then Horner's rule in P: v_k = P v_{k-1} + weights_k C(order, k) u_k.
+    """
+    u, total = h, weights[0] * h
+    for k in range(1, order + 1):
+        u, total = (u - graph @ u) / 2, (total + graph @ total) / 2
+        total = total + math.comb(order, k) * weights[k] * u
+    return total

@@ -1,0 +1,117 @@
+"""APPNP as a supernet: steps, width, restart probability and activation are choices, relaxed to weights over options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hcdc._typing import Hyper, Noise, Params
+from hcdc.data import GraphData, Sparse
+from hcdc.errors import InputError
+from hcdc.models.classifier import glorot
+from hcdc.models.graphnet import GraphNet, Thinned
+from hcdc.spaces import Axis, Choice
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "linear": lambda h: h,
+    "softplus": functional.softplus,
+    "leaky_relu": functional.leaky_relu,
+    "relu6": functional.relu6,
+    "elu": functional.elu,
+}
+"""The eight of the graph-condensation literature. ReLU, leaky ReLU and ReLU6 are piecewise linear: their second derivative
+is 0 wherever it exists, which is what is computed; ELU has a continuous first derivative and a second one that jumps at 0.
+A mixture is as smooth as its least smooth member with a weight."""
+
+
+@dataclass(frozen=True)
+class Appnp(GraphNet):
+    """logits = Z_K, Z_0 = H = act(X W1 + b1) W2 + b2, Z_{k+1} = (1 - alpha) Â Z_k + alpha H  (Gasteiger et al. 2019, Eq. 5).
+
+    hyper = {"k": [1, 5], "hidden": [1, 6], "alpha": [1, 2], "activation": [1, 8]} at the defaults, the 480 architectures
+    that Jin et al. (2022) search: weights over the options, one-hot for one architecture. The weights mix the Z_K; add
+    up masks of the first units of one hidden layer of the largest width; average alpha; and mix the activations.
+
+    A unit starts at the scale of the narrowest network that has it, so that the narrowest starts as it would alone, and
+    all draw from one seed; units of which no network has need keep their weight decay alone. Dropout acts on the features
+    and on the hidden layer.
+    """
+
+    steps: tuple[int, ...] = (2, 4, 6, 8, 10)
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+    alphas: tuple[float, ...] = (0.1, 0.2)
+    activations: tuple[str, ...] = tuple(ACTIVATIONS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("steps", "widths", "alphas", "activations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _rising("steps", self.steps)
+        _rising("widths", self.widths)
+        _rising("alphas", self.alphas)
+        if max(self.alphas) >= 1:
+            raise InputError("alphas", self.alphas, "must be less than 1", "use 0.1 and 0.2, as Gasteiger et al. do")
+        chosen = set(self.activations)
+        if len(self.activations) < 2 or len(chosen) < len(self.activations) or not chosen <= set(ACTIVATIONS):
+            rule = f"must be two or more of {', '.join(ACTIVATIONS)}, each once"
+            raise InputError("activations", self.activations, rule, "choose among these")
+
+    def axes(self) -> dict[str, Axis]:
+        groups = {"k": self.steps, "hidden": self.widths, "alpha": self.alphas, "activation": self.activations}
+        return {name: Choice(tuple(str(option) for option in options)) for name, options in groups.items()}
+
+    def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
+        d, c = self.num_features, self.num_classes
+        blocks = list(zip(self.widths, (0, *self.widths), strict=False))
+        first = [glorot((d, wide - narrow), (d, wide), generator) for wide, narrow in blocks]
+        second = [glorot((wide - narrow, c), (wide, c), generator) for wide, narrow in blocks]
+        return {"w1": torch.cat(first, 1), "b1": torch.zeros(self.widths[-1]), "w2": torch.cat(second), "b2": torch.zeros(c)}
+
+    def noise(self, data: GraphData, generator: torch.Generator) -> Noise:
+        return self.layer_noise(data, self.widths[-1], generator)
+
+    def footprint(self, data: GraphData) -> int:
+        return 3 * 4 * data.size * (self.widths[-1] * (len(self.activations) + 2) + self.num_classes * 2 * self.steps[-1])
+
+    def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
+        x = noise.get("x", data.x)
+        hidden = self.activate(hyper["activation"][0], x @ params["w1"] + params["b1"]) * self.mask(hyper["hidden"][0])
+        if noise:
+            hidden = hidden * noise["hidden"]
+        h = hidden @ params["w2"] + params["b2"]
+        return self.propagate(hyper, self.graph(hyper, data), h)[data.nodes]
+
+    def activate(self, weights: Tensor, h: Tensor) -> Tensor:
+        """sum_a weights_a act_a(h)."""
+        total = weights[0] * ACTIVATIONS[self.activations[0]](h)
+        for weight, name in zip(weights[1:], self.activations[1:], strict=True):
+            total = total + weight * ACTIVATIONS[name](h)
+        return total
+
+    def mask(self, weights: Tensor) -> Tensor:
+        """sum_i weights_i [j < widths_i] over the units j: [largest width]."""
+        widths = torch.tensor(self.widths, device=weights.device).unsqueeze(-1)
+        return weights @ (torch.arange(self.widths[-1], device=weights.device) < widths).to(weights)
+
+    def propagate(self, hyper: Hyper, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
+        """sum_K k_K Z_K for Z_0 = h, by max(steps) products: [n, classes] -> [n, classes]."""
+        weights = hyper["k"][0]
+        alpha = (hyper["alpha"][0] * torch.tensor(self.alphas, dtype=h.dtype, device=h.device)).sum()
+        z, total = h, torch.zeros_like(h)
+        for k in range(1, self.steps[-1] + 1):
+            z = (1 - alpha) * (graph @ z) + alpha * h
+            if k in self.steps:
+                total = total + weights[self.steps.index(k)] * z
+        return total
+
+
+def _rising(name: str, values: Sequence[float]) -> None:
+    if len(values) < 2 or min(values) <= 0 or list(values) != sorted(set(values)):
+        raise InputError(name, values, "must be two or more positive numbers, from small to large", "sort them and drop repetitions")
