@@ -26,8 +26,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": functional.relu6,
     "elu": functional.elu,
 }
-"""The eight of the graph-condensation literature. ReLU, leaky ReLU and ReLU6 are piecewise linear: their second derivative
-is 0 wherever it exists, which is what is computed; ELU has a continuous first derivative and a second one that jumps at 0.
+"""ReLU, leaky ReLU and ReLU6 are piecewise linear: their second derivative is 0 wherever it exists, which is what
+is computed; ELU has a continuous first derivative and a second one that jumps at 0.
 A mixture is as smooth as its least smooth member with a weight."""
 
 
@@ -35,9 +35,9 @@ A mixture is as smooth as its least smooth member with a weight."""
 class Appnp(GraphNet):
     """logits = Z_K, Z_0 = H = act(X W1 + b1) W2 + b2, Z_{k+1} = (1 - alpha) Â Z_k + alpha H  (Gasteiger et al. 2019, Eq. 5).
 
-    hyper = {"k": [1, 5], "hidden": [1, 6], "alpha": [1, 2], "activation": [1, 8]} at the defaults, the 480 architectures
-    that Jin et al. (2022) search: weights over the options, one-hot for one architecture. The weights mix the Z_K; add
-    up masks of the first units of one hidden layer of the largest width; average alpha; and mix the activations.
+    hyper = {"k": [1, 5], "hidden": [1, 6], "alpha": [1, 2], "activation": [1, 8]} at the defaults, 480 architectures, a
+    grid of the graph-condensation literature: weights over the options, one-hot for one architecture. The weights mix
+    the Z_K; add up masks of the first units of one hidden layer of the largest width; average alpha; mix the activations.
 
     A unit starts at the scale of the narrowest network that has it, so that the narrowest starts as it would alone, and
     all draw from one seed; units of which no network has need keep their weight decay alone. Dropout acts on the features
