@@ -18,8 +18,8 @@ from hcdc.bilevel import CG, Implicit, Neumann, Nystrom
 from hcdc.condense import GCOND_X, HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure, Task
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
-from hcdc.run import condense_source, task_for
-from hcdc.store import Ledger, hardware, load_condensed
+from hcdc.run import condensed_at, task_for
+from hcdc.store import Ledger, hardware
 
 BASE = HCDC()
 RAW = Coreset(structure="identity", label="raw")
@@ -68,13 +68,12 @@ VAL_SIZES = {"S_val of 98 nodes": 98}
 def measured(name: str, source: Source, size: int, seed: int, judges: list[Judge], out: Path) -> list[dict[str, Any]]:
     """The figures of one variant, one dictionary a draw of configurations."""
     folder = out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{size}-{seed}"
-    if not (folder / "card.json").exists():
-        condense_source(source, task_of(name, source, size, seed), VARIANTS.get(name, BASE)).save(folder)
+    condensed = condensed_at(folder, source, task_of(name, source, size, seed), VARIANTS.get(name, BASE))
     found: list[dict[str, Any]] = []
     for judge in judges:
         result = folder / f"figures-{judge.config_seed}-{judge.seeds}.json"
         if not result.exists():
-            result.write_text(json.dumps(judge(load_condensed(folder), source).facts))
+            result.write_text(json.dumps(judge(condensed, source).facts))
         found.append(json.loads(result.read_text()))
     return found
 

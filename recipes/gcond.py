@@ -21,8 +21,8 @@ import torch
 from hcdc.condense import GCOND_X, Condenser, Coreset, GCond
 from hcdc.data import Source, load
 from hcdc.models import PolyFilter
-from hcdc.run import condense_source, task_for
-from hcdc.store import hardware, load_condensed
+from hcdc.run import condensed_at, task_for
+from hcdc.store import hardware
 
 STEPS = 600
 METHODS: dict[str, Condenser] = {
@@ -69,9 +69,7 @@ def main() -> None:
         found, seconds = list[float](), 0.0
         for seed in range(arguments.seeds):
             folder = arguments.out / f"{name.replace(' ', '-')}-{arguments.size}-{seed}"
-            if not (folder / "card.json").exists():
-                condense_source(source, task_for(source, size=arguments.size, seed=seed), method).save(folder)
-            condensed = load_condensed(folder)
+            condensed = condensed_at(folder, source, task_for(source, size=arguments.size, seed=seed), method)
             seconds += condensed.card.seconds / arguments.seeds
             found += [accuracy(condensed.train, source, number) for number in range(arguments.trainings)]
         print(f"| {name} | {np.mean(found):.4f} ± {np.std(found):.4f} | {seconds:.0f} |", flush=True)

@@ -20,14 +20,14 @@ import numpy as np
 
 from hcdc.bilevel import Recipe
 from hcdc.data import Source, load
-from hcdc.evaluate import Judge, plots, relax_all, retrain
-from hcdc.run import METHODS, condense_source, method_named, task_for
+from hcdc.evaluate import Judge, plots, retrain
+from hcdc.run import METHODS, condensed_at, task_for
 from hcdc.search import HypergradientDescent, Objective
 from hcdc.store import Ledger, hardware, load_condensed
 
 SIZES = {"cora": (24, 49, 98), "citeseer": (30, 60, 120), "pubmed": (15, 30, 60)}
-"""Training nodes. Cora's are the paper's 0.9, 1.8 and 3.6 % of all nodes; the others a quarter, a half and all (the last
-of PubMed's) of the labelled ones."""
+"""Training nodes. Cora's are the paper's 0.9, 1.8 and 3.6 % of all nodes; the others a quarter, a half and all of the labelled
+ones."""
 COLUMNS = {
     "spearman_loss": "loss", "spearman_accuracy": "against accuracy", "spearman_top_half_loss": "better half, loss",
     "spearman_top_half_accuracy": "better half, accuracy", "found_test_accuracy": "test accuracy of the filter found",
@@ -39,7 +39,7 @@ CORRELATIONS = list(COLUMNS)[:4]
 def found_on(recipe: Recipe, train: Any, val: Any, task: Any, source: Source, arguments: argparse.Namespace) -> float:
     """Test accuracy, trained on the whole graph, of the filter that hypergradient descent finds on (train, val)."""
     trials = HypergradientDescent().run(Objective(recipe, task.space, train, val), trials=arguments.trials, seed=0)
-    best = relax_all(task.space, [min(trials, key=lambda trial: trial.score).config])
+    best = task.space.relax_all([min(trials, key=lambda trial: trial.score).config])
     judged_on = {"test": source.splits.test}
     runs = [retrain(task.full, best, source.splits.train, judged_on, seed=seed) for seed in range(arguments.trainings)]
     return float(np.mean([float(run.accuracy["test"]) for run in runs]))
@@ -48,12 +48,10 @@ def found_on(recipe: Recipe, train: Any, val: Any, task: Any, source: Source, ar
 def measured(source: Source, method: str, size: int, seed: int, judge: Judge, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of one artefact, made and judged unless they are there already."""
     folder = arguments.out / arguments.data / f"{method}-{size}-{seed}"
-    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json"
+    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}-{arguments.trials}.json"
     if not result.exists():
         task = task_for(source, size=size, seed=seed)
-        if not (folder / "card.json").exists():
-            condense_source(source, task, method_named(method, source.kind)).save(folder)
-        condensed = load_condensed(folder)
+        condensed = condensed_at(folder, source, task, method)
         found = found_on(task.condensed, condensed.train, condensed.val, task, source, arguments)
         result.write_text(json.dumps(judge(condensed, source).facts | {"found_test_accuracy": found}))
     return json.loads(result.read_text())

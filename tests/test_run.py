@@ -6,7 +6,7 @@ import pytest
 
 from hcdc.condense import GCond
 from hcdc.errors import SpaceError
-from hcdc.run import method_named, task_for
+from hcdc.run import condensed_at, method_named, task_for
 from hcdc.spaces import Real, Space
 from tests import small
 
@@ -30,3 +30,10 @@ def test_steps_are_learning_steps(name, driver):
     assert short.length() < default.length()
     if isinstance(short, GCond):
         assert short.epochs == 10
+
+
+def test_an_artefact_is_made_once(tmp_path):
+    source = small.source()
+    task = task_for(source, size=9, order=2)
+    first = condensed_at(tmp_path / "set", source, task, "random")
+    assert condensed_at(tmp_path / "set", source, task, "herding").card == first.card

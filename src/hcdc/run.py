@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
 from hcdc.models.classifier import CRITERIA
 from hcdc.spaces import Space
-from hcdc.store import Checkpoint, Condensed, DataCard
+from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
 METHODS = ("hcdc", "gcond", "gcond-x", "random", "herding", "k-center")
 DRIVERS = ("bank", "algorithm1")
@@ -97,6 +98,13 @@ def condense_source(
     chosen = method_named(method, source.kind) if isinstance(method, str) else method
     card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=source.splits.train.num_classes)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
+
+
+def condensed_at(folder: Path, source: Source, task: Task, method: Condenser | str) -> Condensed:
+    """The artefact in `folder`, made first where there is none; one that is there is taken as it is."""
+    if not (folder / CARD).exists():
+        condense_source(source, task, method).save(folder)
+    return load_condensed(folder)
 
 
 def _check_criterion(criterion: str) -> None:

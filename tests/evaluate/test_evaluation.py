@@ -9,7 +9,7 @@ import torch
 
 from hcdc.condense import condense
 from hcdc.errors import InputError
-from hcdc.evaluate import Judge, Scores, bill, relax_all, retrain, verdict
+from hcdc.evaluate import Judge, Scores, bill, retrain, verdict
 from hcdc.store import DataCard, Ledger
 from tests import small
 
@@ -98,7 +98,7 @@ def test_two_sets_that_were_never_saved_are_not_taken_for_each_other(tmp_path):
 
 def test_chunks_do_not_change_results():
     task = small.task()
-    hyper = relax_all(task.space, task.space.configs(5, 0))
+    hyper = task.space.relax_all(task.space.configs(5, 0))
     whole, parts = (retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=3, memory=memory) for memory in (2**30, 1))
     torch.testing.assert_close(whole.loss["val"], parts.loss["val"], rtol=1e-3, atol=1e-4)
     again = Scores.from_json(whole.to_json())
@@ -107,7 +107,7 @@ def test_chunks_do_not_change_results():
 
 def test_a_training_that_diverges_counts_as_worst():
     task = small.task()
-    hyper = relax_all(task.space, task.space.configs(3, 0))
+    hyper = task.space.relax_all(task.space.configs(3, 0))
     hyper["filter"][1] = float("nan")
     loss = retrain(task.full, hyper, task.real.train, {"val": task.real.val}, seed=0).loss["val"][0]
     assert int(loss.argmax()) == 1

@@ -21,10 +21,10 @@ from hcdc.bilevel.linear import (
     Result,
     largest_eigenvalue,
 )
-from hcdc.bilevel.problem import MEMORY, Bilevel, Scored, Stochastic, Weighed, together
+from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Scored, Stochastic, Weighed, together
 
 __all__ = [
-    "CG", "MEMORY", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom", "Recipe",
+    "CG", "MEMORY", "WORST", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom", "Recipe",
     "Result", "Scored", "SecondOrder", "Solution", "Stochastic", "Unrolled", "Weighed", "check_dependence", "fit",
     "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
 ]  # fmt: skip

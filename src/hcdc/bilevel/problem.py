@@ -58,6 +58,9 @@ class Weighed(Protocol):
         ...
 
 
+WORST = 1e30
+"""The loss or score of a training that ended in numbers that are not finite."""
+
 MEMORY = 2**31
 """Bytes that a batch of models may keep alive."""
 

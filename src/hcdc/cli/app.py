@@ -18,7 +18,7 @@ app = typer.Typer(
 
 DATA_HELP = (
     "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, the path of a graph in an .npz, "
-    "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README)."
+    "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]

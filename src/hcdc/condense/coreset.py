@@ -75,22 +75,24 @@ class Coreset:
             small = small.replace(adjacency=torch.zeros(count, count))
         return small
 
-    def _picked(self, data: Any, count: int, generator: torch.Generator) -> Tensor:
-        x = propagated(data, self.hops) if isinstance(data, GraphData) else data.x.flatten(1)
-        labels, follow = data.labels(), herding if self.pick == "herding" else k_center
-        quota = torch.bincount(labels[choose(labels, count, data.num_classes, generator)], minlength=data.num_classes)
-        classes = [(labels == label).nonzero().squeeze(1) for label in range(data.num_classes)]
-        return torch.cat([members[follow(x[members], int(number))] for members, number in zip(classes, quota, strict=True)])
-
-    def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
-        graph = isinstance(data, GraphData)
-        x, labels = (propagated(data, self.hops) if graph else data.x), data.labels()
+    def _embedded(self, data: Any, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor], list[int]]:
+        """What examples are compared by [m, ...], and of each class its positions and how many of them are wanted."""
+        x, labels = (propagated(data, self.hops) if isinstance(data, GraphData) else data.x), data.labels()
         chosen = choose(labels, count, data.num_classes, generator)
         quota = torch.bincount(labels[chosen], minlength=data.num_classes).tolist()
+        return x, [(labels == label).nonzero().squeeze(1) for label in range(data.num_classes)], quota
+
+    def _picked(self, data: Any, count: int, generator: torch.Generator) -> Tensor:
+        follow = herding if self.pick == "herding" else k_center
+        x, classes, quota = self._embedded(data, count, generator)
+        return torch.cat([members[follow(x[members].flatten(1), number)] for members, number in zip(classes, quota, strict=True)])
+
+    def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
+        x, classes, quota = self._embedded(data, count, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
-        means = torch.cat([_kmeans(x[labels == label], number, seed) for label, number in enumerate(quota)])
+        means = torch.cat([_kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True)])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
-        if not graph:
+        if not isinstance(data, GraphData):
             return data.replace(x=means, y=y)
         return data.replace(x=means, y=y, adjacency=torch.zeros(count, count), mask=torch.ones(count, dtype=torch.bool))
 

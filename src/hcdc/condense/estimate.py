@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hcdc.bilevel import MEMORY, Weighed, together
+from hcdc.bilevel import Weighed, together
 from hcdc.condense.hcdc import HCDC, Bank
 from hcdc.condense.task import Condenser, Task
 from hcdc.errors import InputError
@@ -47,7 +47,7 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _at_work(task: Task, points: int, memory: int = MEMORY) -> int:
+def _at_work(task: Task, points: int, memory: int) -> int:
     problem = task.condensed.problem
     if not isinstance(problem, Weighed):
         return 0

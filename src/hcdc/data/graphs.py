@@ -145,7 +145,7 @@ class GraphData:
             return self
         if neighbours < 1:
             raise DataError("neighbours", neighbours, "must be at least 1", "read all of them with None")
-        return replace(self, _propagation=_thinned(self.adjacency, neighbours, generator))
+        return replace(self, _propagation=_thinned(self.adjacency, self.degree, neighbours, generator))
 
     def to(self, device: torch.device | str) -> Self:
         moved: dict[str, Any] = {
@@ -235,7 +235,7 @@ def _normalise_sparse(adjacency: Sparse) -> Sparse:
     return Sparse(csr, symmetric=loops.T is loops)
 
 
-def _thinned(adjacency: Sparse, neighbours: int, generator: torch.Generator) -> Sparse:
+def _thinned(adjacency: Sparse, weights: Tensor, neighbours: int, generator: torch.Generator) -> Sparse:
     csr, n = adjacency.csr, adjacency.shape[0]
     crow, degree = csr.crow_indices(), csr.crow_indices().diff()
     many = (degree > neighbours).nonzero().squeeze(1)
@@ -247,7 +247,7 @@ def _thinned(adjacency: Sparse, neighbours: int, generator: torch.Generator) -> 
     column = torch.cat([csr.col_indices()[kept], torch.arange(n)])
     weight = torch.cat([csr.values()[kept], torch.ones(n)])
     weight[: drawn.numel()] *= (degree[many] / neighbours).repeat_interleave(neighbours)
-    scale = (adjacency @ torch.ones(n, 1) + 1).squeeze(1).rsqrt()
+    scale = (weights + 1).rsqrt()
     return Sparse.from_coo(torch.stack([row, column]), scale[row] * weight * scale[column], (n, n))
 
 

@@ -61,36 +61,33 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
     and OGB fetch what is absent. Of a graph, a name that begins with "inductive:" gives the splits of
     `hcdc.data.inductive`: training sees the training nodes alone, validation these and its own.
     """
-    if str(data).startswith(INDUCTIVE):
-        return _inductive(load(str(data).removeprefix(INDUCTIVE), root, download=download))
     name = str(data)
     folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
+    splits = _load(name.removeprefix(INDUCTIVE), folder, download)
+    if name.startswith(INDUCTIVE):
+        if not isinstance(splits.train, GraphData):
+            raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
+        splits = inductive(splits)
+    return Source(name, splits, fingerprint(splits))
+
+
+def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
     if name in PLANETOID:
-        splits: Splits[Any] = load_planetoid(name, folder, download=download)
-    elif name == "digits":
-        splits = load_digits()
-    elif name == "cifar10":
-        splits = load_cifar10(folder)
-    elif name in OGB:
-        splits = load_ogb(name, folder, download=download)
-    elif name in GRAPHSAINT:
-        splits = load_graphsaint(name, folder, download=download)
-    elif name.partition(",")[0] == SBM:
-        splits = load_block_model(name)
-    elif name.endswith(".npz"):
-        splits = load_npz(Path(name))
-    else:
-        known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
-        raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
-    return Source(name, splits, fingerprint(splits))
-
-
-def _inductive(source: Source) -> Source:
-    name = INDUCTIVE + source.name
-    if source.kind != "graph":
-        raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
-    splits = inductive(source.splits)
-    return Source(name, splits, fingerprint(splits))
+        return load_planetoid(name, folder, download=download)
+    if name == "digits":
+        return load_digits()
+    if name == "cifar10":
+        return load_cifar10(folder)
+    if name in OGB:
+        return load_ogb(name, folder, download=download)
+    if name in GRAPHSAINT:
+        return load_graphsaint(name, folder, download=download)
+    if name.partition(",")[0] == SBM:
+        return load_block_model(name)
+    if name.endswith(".npz"):
+        return load_npz(Path(name))
+    known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
+    raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
 
 
 def fingerprint(splits: Splits[Any]) -> str:

@@ -10,10 +10,10 @@ from hcdc.evaluate.ranking import (
     spearman,
 )
 from hcdc.evaluate.report import require_report, write_report
-from hcdc.evaluate.retrain import Scores, relax_all, retrain
+from hcdc.evaluate.retrain import Scores, retrain
 from hcdc.evaluate.verdict import Verdict, verdict
 
 __all__ = [
     "Evaluation", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source", "kendall",
-    "regret", "relax_all", "require_report", "retrain", "spearman", "verdict", "write_report",
+    "regret", "require_report", "retrain", "spearman", "verdict", "write_report",
 ]  # fmt: skip

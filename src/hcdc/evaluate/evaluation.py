@@ -18,7 +18,7 @@ from hcdc.evaluate.ranking import (
     regret,
     spearman,
 )
-from hcdc.evaluate.retrain import Scores, relax_all, retrain
+from hcdc.evaluate.retrain import Scores, retrain
 from hcdc.store import Condensed, Ledger, library_versions
 
 Progress = Callable[[str, int, int], None]
@@ -67,7 +67,7 @@ class Judge:
         space, recipes = condensed.space, {name: recipe_from_card(card) for name, card in condensed.card.recipes.items()}
         drawn = space.configs(self.configs, self.config_seed)
         versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
-        hyper = relax_all(space, drawn)
+        hyper = space.relax_all(drawn)
 
         def run(label: str, train: Any, judged_on: dict[str, Any], recipe: RecipeName, cause: dict[str, Any]) -> Scores:
             parts: list[Scores] = []

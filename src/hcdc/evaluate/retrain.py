@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import batch_size, concatenate, stack, take
-from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import MEMORY, Bilevel, Recipe, Scored, together
+from hcdc._tensors import batch_size, concatenate, take
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, together
 from hcdc.errors import InputError
-from hcdc.spaces import Space
 
 METRICS = ("loss", "accuracy", "criterion")
 
@@ -43,11 +42,6 @@ class Scores:
         """Seeds of several runs, one after the other; their seconds add up."""
         joined = {name: concatenate([getattr(part, name) for part in parts]) for name in METRICS}
         return cls(**joined, seconds=sum(part.seconds for part in parts))
-
-
-def relax_all(space: Space, configs: Sequence[Config]) -> Hyper:
-    """The configurations as one batched hyperparameter dictionary."""
-    return stack([space.relax(config) for config in configs])
 
 
 def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, Any], *, seed: int, memory: int = MEMORY) -> Scores:
@@ -79,5 +73,5 @@ def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[s
         return {**problem.metrics(one, point, data), "criterion": problem.outer(one, point, data)}
 
     found = vmap(judged)(params, hyper)
-    worst = {name: torch.nan_to_num(found[name], nan=1e30, posinf=1e30) for name in ("loss", "criterion")}
+    worst = {name: torch.nan_to_num(found[name], nan=WORST, posinf=WORST) for name in ("loss", "criterion")}
     return {**worst, "accuracy": found["accuracy"]}

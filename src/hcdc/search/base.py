@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import ravel, stack
+from hcdc._tensors import ravel
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import CG, Implicit, Recipe, hypergradients
+from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients
 from hcdc.errors import InputError
 from hcdc.spaces import Space
-
-WORST = 1e30
-"""The score of a training that ended in numbers that are not finite."""
 
 
 class Trial(NamedTuple):
@@ -42,12 +39,8 @@ class Objective:
     def trials(self, configs: Sequence[Config], seed: int) -> tuple[Trial, ...]:
         """Train the configurations together and score each by the validation criterion."""
         began = time.perf_counter()
-        scores, _ = self.scores(self.relaxed(configs), seed)
+        scores, _ = self.scores(self.space.relax_all(configs), seed)
         return collected(configs, scores, time.perf_counter() - began)
-
-    def relaxed(self, configs: Sequence[Config]) -> Hyper:
-        """The configurations as one batched hyperparameter dictionary."""
-        return stack([self.space.relax(config) for config in configs])
 
     def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
         """(criterion [B], trained parameters) of the points of a batched `hyper`."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from hcdc._tensors import stack
 from hcdc._typing import Config, Hyper
 from hcdc.errors import SpaceError
 
@@ -168,6 +169,10 @@ class Space:
         self.check(config)
         rows = {group: [self.axes[name].relax(config[name]) for name in names] for group, names in self._groups().items()}
         return {group: torch.tensor(row).squeeze(-1) for group, row in rows.items()}
+
+    def relax_all(self, configs: Sequence[Config]) -> Hyper:
+        """The hyperparameter tensors of several configurations, batched."""
+        return stack([self.relax(config) for config in configs])
 
     def round(self, hyper: Hyper) -> dict[str, float | int | str]:
         """The configuration nearest to the point `hyper`; `round(relax(c)) == c` up to float precision."""

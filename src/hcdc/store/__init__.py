@@ -1,6 +1,7 @@
 """Artefacts and checkpoints: what survives the process."""
 
 from hcdc.store.artefact import (
+    CARD,
     Card,
     Condensed,
     DataCard,
@@ -16,6 +17,6 @@ from hcdc.store.files import StorageError, locked, read_json, write_bytes, write
 from hcdc.store.ledger import Ledger
 
 __all__ = [
-    "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
+    "CARD", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
     "load_card", "load_condensed", "locked", "read_json", "space_from_card", "space_to_card", "write_bytes", "write_json",
 ]  # fmt: skip

@@ -83,18 +83,18 @@ class Condensed:
         folder = Path(folder)
         if (folder / CARD).exists():
             raise RunExistsError(f"{folder} already holds an artefact; choose another folder or remove it")
-        tensors = {f"{part}.{key}": value for part, data in self._parts().items() for key, value in data.tensors().items()}
-        card = self.card.model_copy(update={"tensors_sha256": write_tensors(folder / TENSORS, tensors)})
+        card = self.card.model_copy(update={"tensors_sha256": write_tensors(folder / TENSORS, self._tensors())})
         card = card.model_copy(update={"checksum": card.signature()})
         write_json(folder / CARD, card.model_dump())
         return card
 
     def fingerprint(self) -> str:
         """SHA-256 of all tensors, the same before and after saving."""
-        return digest((f"{part}.{key}", value) for part, data in self._parts().items() for key, value in data.tensors().items())
+        return digest(self._tensors().items())
 
-    def _parts(self) -> dict[str, Any]:
-        return {"train": self.train, "val": self.val}
+    def _tensors(self) -> dict[str, Tensor]:
+        parts = {"train": self.train, "val": self.val}
+        return {f"{part}.{key}": value for part, data in parts.items() for key, value in data.tensors().items()}
 
 
 def load_condensed(folder: str | Path) -> Condensed:
