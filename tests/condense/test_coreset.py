@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
-from hcdc.condense.coreset import herding, k_center
+from hcdc.condense.coreset import herding, k_center, kmeans
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -66,3 +66,12 @@ def test_the_chosen_are_real_nodes_with_their_edges(method):
     rows = [int((data.x == row).all(1).nonzero()) for row in chosen.x]
     assert set(rows) <= set(data.nodes.tolist())
     torch.testing.assert_close(chosen.adjacency, data.adjacency.submatrix(torch.tensor(rows)))
+
+
+@pytest.mark.parametrize("count", [4, 6, 9])
+def test_centroids_of_few_different_rows_are_these_rows(count):
+    """Where k-means would divide by the distance between copies."""
+    x = points(4)[[0, 0, 0, 1, 2, 3, 3, 3, 3]]
+    found = kmeans(x, count, 0)
+    assert found.shape == (count, 4)
+    assert {tuple(row) for row in found.tolist()} == {tuple(row) for row in x.tolist()}

@@ -153,6 +153,15 @@ def test_no_damage_gets_past_the_reader(file: Path) -> None:
     assert refused > len(whole) // 23
 
 
+def test_a_graph_below_the_root_goes_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "graphs").mkdir()
+    np.savez(tmp_path / "graphs" / "mine.npz", **arrays())
+    assert load("mine", tmp_path).sha256 == load(tmp_path / "graphs" / "mine.npz").sha256
+    for name in ("graphs/mine", "../graphs/mine", "mine\0", "m" * 300):
+        with pytest.raises(DataError, match="must be one of"):
+            load(name, tmp_path)
+
+
 def test_absent_files_and_unknown_names(file: Path) -> None:
     with pytest.raises(DataError, match="exists"):
         load(file)

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
@@ -90,16 +91,20 @@ class Coreset:
     def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
         x, classes, quota = self._embedded(data, count, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
-        means = torch.cat([_kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True)])
+        means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True)])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
         if not isinstance(data, GraphData):
             return data.replace(x=means, y=y)
         return data.replace(x=means, y=y, adjacency=torch.zeros(count, count), mask=torch.ones(count, dtype=torch.bool))
 
 
-def _kmeans(x: Tensor, count: int, seed: int) -> Tensor:
-    """Means [count, ...] of a k-means clustering of x [n, ...]."""
+def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
+    """Means [count, ...] of a k-means clustering of x [n, ...]; with no more than `count` different rows, these, then others."""
     flat = x.reshape(x.shape[0], -1).double().numpy()
+    first = np.unique(flat, axis=0, return_index=True)[1]
+    if first.size <= count:
+        others = np.setdiff1d(np.arange(flat.shape[0]), first)
+        return x[torch.from_numpy(np.concatenate([first, others])[:count])]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         means, _ = kmeans2(flat, count, minit="++", rng=seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Source:
 
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
     """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10), a graph drawn
-    as synthetic:sbm,option=value,... says (see `BlockModel`), or a graph in an .npz file.
+    as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an .npz file, or NAME for root/graphs/NAME.npz.
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
@@ -86,8 +87,10 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
         return load_block_model(name)
     if name.endswith(".npz"):
         return load_npz(Path(name))
+    if re.fullmatch(r"[\w-]{1,64}", name) and (kept := folder / "graphs" / f"{name}.npz").is_file():
+        return load_npz(kept)
     known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
-    raise DataError("DATA", name, f"must be one of {known} or the path of an .npz", "check the spelling")
+    raise DataError("DATA", name, f"must be one of {known}, a graph in {folder / 'graphs'} or the path of an .npz", "check the spelling")
 
 
 def fingerprint(splits: Splits[Any]) -> str:
