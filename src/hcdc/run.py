@@ -27,6 +27,7 @@ from hcdc.condense import (
     Task,
     condense,
     default_recipes,
+    fitted,
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
@@ -94,8 +95,8 @@ def _shapes(space: Space) -> dict[str, list[int]]:
 def condense_source(
     source: Source, task: Task, method: Condenser | str = "hcdc", *, checkpoint: Checkpoint | None = None, callbacks: Sequence[Callback] = ()
 ) -> Condensed:
-    """Condense; `method` is a name of `METHODS` or a condenser."""
-    chosen = method_named(method, source.kind) if isinstance(method, str) else method
+    """Condense; `method` is a condenser, or a name of `METHODS`, which is `fitted` to the memory that a bank may need."""
+    chosen = fitted(method_named(method, source.kind), task) if isinstance(method, str) else method
     card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=source.splits.train.num_classes)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
 

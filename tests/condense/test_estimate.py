@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hcdc.condense import HCDC, RANDOM, Bank, check_memory, machine_memory, peak_memory
+from hcdc.condense import HCDC, RANDOM, Bank, check_memory, fitted, machine_memory, peak_memory
 from hcdc.errors import InputError
 from tests import small
 
@@ -18,6 +18,15 @@ def test_a_bank_weighs_in_proportion_to_its_points():
     one, two, four = (peak_memory(HCDC(driver=Bank(starts=512 * k, stages=1)), task) for k in (1, 2, 4))
     assert four - two == 2 * (two - one) > 0
     assert peak_memory(RANDOM, task) < one
+
+
+def test_a_bank_is_fitted_to_what_it_may_need():
+    task, method = small.task(), HCDC(driver=Bank(starts=64, stages=2))
+    assert fitted(method, task) == method
+    assert fitted(RANDOM, task) is RANDOM
+    point = (peak_memory(HCDC(driver=Bank(starts=512, stages=2)), task) - peak_memory(HCDC(driver=Bank(starts=256, stages=2)), task)) // 512
+    assert fitted(method, task, 21 * point).driver == Bank(starts=10, stages=2)
+    assert fitted(method, task, 1).driver == Bank(starts=1, stages=2)
 
 
 def test_what_does_not_fit_is_refused_with_both_sizes():

@@ -42,7 +42,7 @@ class Condense:
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
-    from hcdc.condense import check_memory, machine_memory
+    from hcdc.condense import check_memory, fitted, machine_memory
     from hcdc.data import load
     from hcdc.run import condense_source, method_named, task_for
     from hcdc.store import Checkpoint, locked
@@ -54,6 +54,7 @@ def condense(request: Condense) -> Answer:
     source = load(request.data, request.root, download=request.download)
     method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    method = fitted(method, task)
     needed, steps = check_memory(method, task), method.length()
     line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
     if request.dry_run:

@@ -1,7 +1,7 @@
 """Methods that make a small synthetic training and validation set."""
 
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
-from hcdc.condense.estimate import check_memory, machine_memory, peak_memory
+from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.loop import Callback, condense, recipe_from_card
@@ -11,5 +11,5 @@ from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 __all__ = [
     "CENTROIDS", "GCOND_X", "HCDC", "HERDING", "K_CENTER", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback",
     "Condenser", "Coreset", "GCond", "Measure", "Points", "Task", "check_memory", "condense", "default_recipes",
-    "machine_memory", "peak_memory", "recipe_from_card", "total_derivative",
+    "fitted", "machine_memory", "peak_memory", "recipe_from_card", "total_derivative",
 ]  # fmt: skip

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from hcdc.bilevel import Weighed, together
-from hcdc.condense.hcdc import HCDC, Bank
+from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.task import Condenser, Task
 from hcdc.errors import InputError
 
 LIBRARIES = 600 * 2**20
 """Bytes of a process that has loaded its libraries and nothing else."""
 
+BANK = 6 * 2**30
+"""Bytes that a bank may need."""
+
+
+def fitted(method: Condenser, task: Task, memory: int = BANK) -> Condenser:
+    """`method` with as many trajectories in its bank as `memory` bytes hold, but no more than it has and no fewer than one.
+
+    Depends on the task alone and not on the machine, so that a seed gives the same set everywhere.
+    """
+    if not (isinstance(method, HCDC) and isinstance(method.driver, Bank)):
+        return method
+    starts = max(1, memory // (method.driver.stages * _point(task, method.driver)))
+    return replace(method, driver=replace(method.driver, starts=min(method.driver.starts, starts)))
+
 
 def peak_memory(method: Condenser, task: Task) -> int:
-    """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank, and models at work.
-
-    A bank of N points of P parameters and k coordinates keeps N P (1 + k) numbers, twice while its parts are joined.
-    """
+    """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank, and models at work."""
     total = LIBRARIES + sum(_bytes(data) for data in task.real)
     if not isinstance(method, HCDC):
         return total
-    hyper = task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
-    params = task.condensed.problem.init(hyper, torch.Generator().manual_seed(0))
-    each = 4 * sum(value.numel() for value in params.values()) * (1 + sum(value.numel() for value in hyper.values()))
     driver = method.driver
     points = driver.starts * driver.stages if isinstance(driver, Bank) else driver.trajectories
-    copies = 2 if isinstance(driver, Bank) else 1
-    return total + copies * points * each + _at_work(task, points, method.measure.memory)
+    return total + points * _point(task, driver) + _at_work(task, points, method.measure.memory)
 
 
 def check_memory(method: Condenser, task: Task, available: int | None = None) -> int:
@@ -45,6 +53,14 @@ def check_memory(method: Condenser, task: Task, available: int | None = None) ->
 def machine_memory() -> int:
     """Bytes of physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _point(task: Task, driver: Bank | Algorithm1) -> int:
+    """Bytes of one point of P parameters and k coordinates: P (1 + k) numbers, in a bank twice while its parts are joined."""
+    hyper = task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
+    params = task.condensed.problem.init(hyper, torch.Generator().manual_seed(0))
+    numbers = sum(value.numel() for value in params.values()) * (1 + sum(value.numel() for value in hyper.values()))
+    return 4 * numbers * (2 if isinstance(driver, Bank) else 1)
 
 
 def _at_work(task: Task, points: int, memory: int) -> int:

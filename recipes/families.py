@@ -1,0 +1,70 @@
+"""HCDC on every family of graph filters: how each search space ranks on the condensed set.
+
+    python recipes/families.py --data cora --size 49 --out runs/families
+
+One condensation a row; --configs configurations of --config-seed, which it has not seen, --trainings trainings each. Of
+APPNP these are a sample of its 480 architectures. Resumable; prints a Markdown table as rows come in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hcdc.data import Source, load
+from hcdc.evaluate import Judge
+from hcdc.run import condensed_at, task_for
+from hcdc.store import Ledger, hardware
+
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "powers of Â": ("polyfilter", {}),
+    "powers of L": ("polyfilter", {"basis": "laplacian"}),
+    "Chebyshev": ("polyfilter", {"basis": "chebyshev"}),
+    "Bernstein": ("polyfilter", {"basis": "bernstein"}),
+    "personalised PageRank": ("ppr", {}),
+    "heat kernel": ("heat", {}),
+    "SIGN": ("sign", {}),
+    "powers of Â and regularisers": ("polyfilter", {"regularisers": ("decay", "edge_drop", "smoothing")}),
+    "APPNP, 480 architectures": ("appnp", {}),
+}
+COLUMNS = {
+    "spearman_loss": "loss", "ceiling_loss": "its ceiling", "spearman_top_half_loss": "better half, loss", "spearman_accuracy": "against accuracy",
+    "ceiling_accuracy": "its ceiling", "floor_strong_loss": "strong floor, loss", "floor_random_loss": "random, loss", "regret_top1": "regret",
+    "best_test_accuracy": "best accuracy", "seconds_condense": "condense, s",
+}  # fmt: skip
+
+
+def measured(name: str, source: Source, size: int, judge: Judge, out: Path) -> dict[str, Any]:
+    family, settings = FAMILIES[name]
+    folder = out / f"{source.name}-{''.join(letter if letter.isalnum() else '-' for letter in name)}-{size}"
+    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json"
+    if not result.exists():
+        task = task_for(source, size=size, family=family, **settings)
+        result.write_text(json.dumps(judge(condensed_at(folder, source, task, "hcdc"), source).facts))
+    return json.loads(result.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cora")
+    parser.add_argument("--size", type=int, default=49)
+    parser.add_argument("--only", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--configs", type=int, default=48)
+    parser.add_argument("--trainings", type=int, default=2)
+    parser.add_argument("--config-seed", type=int, default=123)
+    parser.add_argument("--out", type=Path, default=Path("runs/families"))
+    arguments = parser.parse_args()
+    source = load(arguments.data)
+    judge = Judge(arguments.configs, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
+    print(f"{hardware()}; {arguments.data}, {arguments.size} nodes, {judge.configs} configurations, {judge.seeds} trainings each\n")
+    print("| space | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    for name in arguments.only:
+        facts = measured(name, source, arguments.size, judge, arguments.out)
+        cells = ["none" if facts[key] is None else f"{facts[key]:.0f}" if key.startswith("seconds") else f"{facts[key]:.3f}" for key in COLUMNS]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Where condensing works and where it does not: one graph, one property of it or of the filters changed at a time.
+
+    python recipes/limits.py --out runs/limits
+
+Block models of 3,000 nodes, five classes, mean degree 8, condensed by hcdc to 50 nodes (to as many as there are labels where
+these are fewer), judged on --configs filters of --config-seed, against the floors and the ceiling. "real S_val" are models
+trained on S_train and ranked by all real validation nodes: where it is low, S_train is what fails. Resumable; prints a
+Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hcdc.condense import recipe_from_card
+from hcdc.data import Source, load
+from hcdc.evaluate import Judge, retrain, spearman
+from hcdc.run import condensed_at, task_for
+from hcdc.store import Condensed, Ledger, hardware
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "as it should be": ("", {}),
+    "homophily 0.5": (",homophily=0.5", {}),
+    "no homophily (0.2)": (",homophily=0.2", {}),
+    "heterophilic (0.05)": (",homophily=0.05", {}),
+    "features without signal": (",signal=0", {}),
+    "5 labels a class": (",labelled=5", {}),
+    "2 labels a class": (",labelled=2", {}),
+    "order 6": ("", {"order": 6}),
+    "order 12": ("", {"order": 12}),
+    "order 12, Chebyshev": ("", {"order": 12, "basis": "chebyshev"}),
+}
+"""Options of the block model, and settings of the filters."""
+SIZE = 50
+
+
+def judged(condensed: Condensed, source: Source, judge: Judge) -> dict[str, Any]:
+    """The judge's facts, and the correlation that S_train has with nothing synthetic to validate on."""
+    evaluation = judge(condensed, source)
+    recipe = recipe_from_card(condensed.card.recipes["condensed"])
+    hyper = condensed.space.relax_all(evaluation.configs)
+    runs = [retrain(recipe, hyper, condensed.train, {"val": source.splits.val}, seed=1000 + seed) for seed in range(judge.seeds)]
+    real = sum(run.loss["val"].mean(0) for run in runs) / len(runs)
+    return evaluation.facts | {"real_val": spearman(real, evaluation.full.loss["val"].mean(0))}
+
+
+def measured(name: str, seed: int, judge: Judge, out: Path) -> dict[str, Any]:
+    options, settings = CASES[name]
+    folder = out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{seed}"
+    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json"
+    if not result.exists():
+        source = load(f"synthetic:sbm,n=3000,degree=8{options},seed={seed}")
+        task = task_for(source, size=min(SIZE, int(source.splits.train.labels().numel())), val_size=SIZE, seed=seed, **settings)
+        result.write_text(json.dumps(judged(condensed_at(folder, source, task, "hcdc"), source, judge)))
+    return json.loads(result.read_text())
+
+
+COLUMNS = {
+    "spearman_loss": "HCDC", "floor_strong_loss": "strong floor", "floor_random_loss": "random", "real_val": "real S_val",
+    "ceiling_loss": "ceiling", "spearman_accuracy": "against accuracy", "ceiling_accuracy": "its ceiling", "best_test_accuracy": "best accuracy",
+    "regret_top1": "regret",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", type=int, default=2, help="graphs, one condensation each")
+    parser.add_argument("--configs", type=int, default=60)
+    parser.add_argument("--trainings", type=int, default=2)
+    parser.add_argument("--config-seed", type=int, default=123)
+    parser.add_argument("--out", type=Path, default=Path("runs/limits"))
+    arguments = parser.parse_args()
+    judge = Judge(arguments.configs, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
+    print(f"{hardware()}; {judge.configs} filters, {judge.seeds} trainings each, {arguments.seeds} graphs a row\n")
+    print("| case | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    for name in arguments.only:
+        facts = [measured(name, seed, judge, arguments.out) for seed in range(arguments.seeds)]
+        cells = [[fact[key] for fact in facts] for key in COLUMNS]
+        shown = ["none" if None in cell else f"{sum(cell) / len(cell):.3f}" for cell in cells]
+        print(f"| {name} | " + " | ".join(shown) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
