@@ -22,7 +22,7 @@ FLOORS = (
     {"bilevel", "models", "store"},
     {"condense", "search"},
     {"evaluate"},
-    {"run", "integrations"},
+    {"run", "integrations", "testing"},
     {"cli"},
 )
 """From the ground up. A room may import from the floors below its own; rooms on one floor do not know each other."""

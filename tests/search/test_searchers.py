@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from hcdc.errors import InputError
 from hcdc.search import ALGORITHMS, Grid, HypergradientDescent, Objective
 from hcdc.search.base import WORST
 from hcdc.spaces import Choice, Real, Space
+from hcdc.testing import check_searcher
 from tests import small
 
 
@@ -32,15 +32,8 @@ def test_trials_are_spent_inside_the_space(name, trials):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_the_same_seed_finds_the_same(name):
-    first, second = (ALGORITHMS[name].run(objective(), trials=6, seed=3) for _ in range(2))
-    assert [(trial.config, trial.score) for trial in first] == [(trial.config, trial.score) for trial in second]
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_no_trials_are_refused(name):
-    with pytest.raises(InputError, match="`trials` = 0"):
-        ALGORITHMS[name].run(objective(), trials=0, seed=0)
+def test_conformance(name):
+    check_searcher(ALGORITHMS[name], objective())
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
