@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow lint types format bench clean
+.PHONY: demo test slow lint types format docs bench clean
 
 demo: $(VENV)/installed  ## the main job on scikit-learn's digits: condense, search, verdict, report
 	rm -rf runs/demo
@@ -28,11 +28,14 @@ format: $(VENV)/developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/developing  ## the site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: $(VENV)/developing  ## cost against bank points, memory against Neumann terms
 	$(BIN)/python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

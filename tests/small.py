@@ -10,7 +10,7 @@ import torch
 
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense import HCDC, HERDING, K_CENTER, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, Task
-from hcdc.data import GraphData, Source, Splits, fingerprint, graph_splits, image_splits
+from hcdc.data import GraphData, Source, Splits, graph_splits, image_splits
 from hcdc.models import ConvMix, PolyFilter
 
 METHODS: dict[str, Condenser] = {
@@ -54,8 +54,7 @@ def images(n: int = 90, classes: int = 3) -> Splits[Any]:
 
 
 def source(splits: Splits[Any] | None = None) -> Source:
-    splits = splits or graph()
-    return Source("small", splits, fingerprint(splits))
+    return Source.of("small", splits or graph())
 
 
 def task(splits: Splits[Any] | None = None, *, size: int = 9, seed: int = 0) -> Task:

@@ -24,6 +24,12 @@ def test_conformance(name, tmp_path):
         assert data.adjacency.diagonal().abs().sum() == 0
 
 
+@pytest.mark.parametrize("name", ["hcdc", "random", "herding"])
+def test_conformance_on_images(name, tmp_path):
+    """Whose space has choices."""
+    check_condenser(small.METHODS[name], small.task(small.images()), tmp_path, draws=name != "herding")
+
+
 def test_a_checkpoint_of_other_arguments_is_refused(tmp_path):
     method = small.METHODS["hcdc"]
     with pytest.raises(Stop):

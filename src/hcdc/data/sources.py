@@ -48,6 +48,11 @@ class Source:
     splits: Splits[Any]
     sha256: str
 
+    @classmethod
+    def of(cls, name: str, splits: Splits[Any]) -> Source:
+        """`splits` under a `name` of your choice, with their fingerprint."""
+        return cls(name, splits, fingerprint(splits))
+
     @property
     def kind(self) -> Literal["graph", "images"]:
         return "graph" if isinstance(self.splits.train, GraphData) else "images"
@@ -69,7 +74,7 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
         if not isinstance(splits.train, GraphData):
             raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
         splits = inductive(splits)
-    return Source(name, splits, fingerprint(splits))
+    return Source.of(name, splits)
 
 
 def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
