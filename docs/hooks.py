@@ -17,8 +17,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def commands() -> str:
-    """Markdown of every command of `hcdc`."""
+    """Markdown of every command of `hcdc`, each with a heading of its own."""
     from hcdc.cli.app import app
 
     command = get_command(app)
-    return get_docs_for_click(obj=command, ctx=Context(command), name="hcdc", title="Every command")
+    text = get_docs_for_click(obj=command, ctx=Context(command), name="hcdc")
+    return text[text.index("## ") :]
