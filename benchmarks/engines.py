@@ -1,6 +1,6 @@
 """Wall-clock of an evaluation by the plain loop and by a local Ray cluster, on a synthetic block model.
 
-    OMP_NUM_THREADS=1 python benchmarks/engines.py                      # 64 configurations, 2 seeds, 2 workers
+    OMP_NUM_THREADS=1 python benchmarks/engines.py                      # 64 configurations, 1 seed, 2 workers
     OMP_NUM_THREADS=1 python benchmarks/engines.py --n 20000 --workers 8
 
 The set judged is drawn at random, so that all of the time is the evaluation's. Prints a Markdown table: the seconds from
@@ -24,14 +24,17 @@ from hcdc.store import hardware
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=5000)
+    parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--configs", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    source = load(f"synthetic:sbm,n={arguments.n},classes=5,features=64")
+    source = load(f"synthetic:sbm,n={arguments.n},classes=5,features=16")
     condensed = condense_source(source, task_for(source, size=20), "random")
-    engines: dict[str, AbstractContextManager[Engine]] = {"local": nullcontext(local), f"ray, {arguments.workers} workers": Ray(workers=arguments.workers)}
+    engines: dict[str, AbstractContextManager[Engine]] = {
+        "local": nullcontext(local),
+        f"ray, {arguments.workers} workers": Ray(workers=arguments.workers),
+    }
     print(f"{hardware()}; {arguments.n} nodes, {arguments.configs} configurations, {arguments.seeds} seeds\n")
     print("| engine | start, s | evaluate, s | in workers, s |\n|---|---|---|---|", flush=True)
     scores: list[torch.Tensor] = []

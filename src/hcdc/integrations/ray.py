@@ -67,13 +67,16 @@ class Ray:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address is None:
             workers = self.workers or max(1, (os.cpu_count() or 1) // threads)
-            ray.init(num_cpus=workers * threads, include_dashboard=False, **quiet)
+            ray.init("local", num_cpus=workers * threads, include_dashboard=False, **quiet)
         else:
             try:
                 ray.init(self.address, **quiet)
             except (OSError, RuntimeError, ValueError) as error:
                 raise InputError(
-                    "address", self.address, f"is no Ray cluster that can be joined ({_line(error)})", "see `ray status` there"
+                    "address",
+                    self.address,
+                    f"is no Ray cluster that can be joined ({_line(error)})",
+                    "look at `ray status`, and set RAY_AUTH_MODE and RAY_AUTH_TOKEN as there",
                 ) from error
             self._check_size(ray, threads)
         self._piece = ray.remote(_piece).options(num_cpus=threads, max_retries=RETRIES)
