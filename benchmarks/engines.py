@@ -35,7 +35,7 @@ def main() -> int:
         "local": nullcontext(local),
         f"ray, {arguments.workers} workers": Ray(workers=arguments.workers),
     }
-    print(f"{hardware()}; {arguments.n} nodes, {arguments.configs} configurations, {arguments.seeds} seeds\n")
+    print(f"{hardware()}; {arguments.n} nodes, {arguments.configs} configurations, seeds: {arguments.seeds}\n")
     print("| engine | start, s | evaluate, s | in workers, s |\n|---|---|---|---|", flush=True)
     scores: list[torch.Tensor] = []
     for name, opening in engines.items():
