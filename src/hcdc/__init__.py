@@ -14,6 +14,7 @@ _ROOMS = {
     "hcdc.data": ("GraphData", "ImageData", "Real", "Source", "Splits", "from_pyg", "load"),
     "hcdc.errors": ("ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "RunExistsError", "SpaceError"),
     "hcdc.evaluate": ("Evaluation", "Judge", "verdict", "write_report"),
+    "hcdc.integrations.ray": ("Ray",),
     "hcdc.models": ("ConvMix", "PolyFilter", "problem_for"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),
     "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),

@@ -64,14 +64,15 @@ WORST = 1e30
 MEMORY = 2**31
 """Bytes that a batch of models may keep alive."""
 
-TOGETHER = 128
-"""Models at once where memory allows more: beyond, batching gains nothing."""
+TOGETHER = 32
+"""Models at once where memory allows more: beyond, batching gains nothing. It is also the largest share of one worker."""
 
 
 def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY) -> list[slice]:
-    """`count` models in slices of as many as `memory` holds, at most `TOGETHER`; a problem that does not know its
-    weight is taken to be light."""
+    """`count` models in even slices, as few as may be, of no more than `memory` holds nor than `TOGETHER`; a problem that
+    does not know its weight is taken to be light."""
     width = TOGETHER
     if isinstance(problem, Weighed):
         width = max(1, min(TOGETHER, memory // max(problem.footprint(data), 1)))
-    return [slice(start, min(start + width, count)) for start in range(0, count, width)]
+    parts = -(-count // width)
+    return [slice(part * count // parts, (part + 1) * count // parts) for part in range(parts)]

@@ -22,6 +22,9 @@ DATA_HELP = (
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
+Address = Annotated[str | None, typer.Option(help="ray: HOST:PORT of a cluster [default: a local one].")]
+Workers = Annotated[int | None, typer.Option(help="ray: processes of a local cluster [default: cores / threads].")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
 
 
@@ -45,12 +48,18 @@ def condense(
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Make a condensed set of DATA in DIR."""
     given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None}
     family = {key: value for key, value in given.items() if value is not None}
-    request = commands.Condense(data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run)
+    where = commands.Where(engine, address, workers)
+    request = commands.Condense(
+        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where
+    )
     _emit(commands.condense(request), as_json)
 
 
@@ -62,10 +71,14 @@ def evaluate(
     config_seed: Annotated[int, typer.Option(help="Seed that draws the configurations.")] = 123,
     cache: Annotated[Path | None, typer.Option(help="Where finished trainings are kept [default: DIR/trainings].")] = None,
     root: Root = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
-    _emit(commands.evaluate(folder, configs, seeds, config_seed, cache, root), as_json)
+    request = commands.Evaluate(folder, configs, seeds, config_seed, cache, root, commands.Where(engine, address, workers))
+    _emit(commands.evaluate(request), as_json)
 
 
 @app.command()
@@ -74,10 +87,13 @@ def search(
     algorithm: Annotated[str, typer.Option(help="grid, random or hypergradient.")] = "random",
     trials: Annotated[int, typer.Option(help="Configurations to train.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Search hyperparameters on the condensed set in DIR."""
-    _emit(commands.search(folder, algorithm, trials, seed), as_json)
+    _emit(commands.search(folder, algorithm, trials, seed, commands.Where(engine, address, workers)), as_json)
 
 
 @app.command()

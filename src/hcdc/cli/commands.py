@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hcdc.engine import Engine, local
 from hcdc.errors import InputError, RunExistsError
 
 
@@ -17,6 +18,41 @@ class Answer(NamedTuple):
 
     facts: dict[str, Any]
     lines: tuple[str, ...]
+
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Where:
+    """The arguments that say where the work is done."""
+
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise InputError("engine", self.engine, f"must be one of {', '.join(ENGINES)}", "choose one of these")
+        for name in ("address", "workers"):
+            if self.engine == "local" and getattr(self, name) is not None:
+                raise InputError(name, getattr(self, name), "is for the ray engine", "add --engine ray, or leave it out")
+
+    def need(self, spreads: bool, argument: str, value: str, remedy: str) -> None:
+        """Refuse another engine than the local one for what has nothing to spread."""
+        if self.engine != "local" and not spreads:
+            raise InputError(argument, value, f"has no pieces that engine {self.engine} could spread", remedy)
+
+    @contextlib.contextmanager
+    def opened(self) -> Generator[Engine]:
+        """The engine, for as long as the context lasts; what Ray has to say of lost workers goes to stderr."""
+        if self.engine == "local":
+            yield local
+            return
+        from hcdc.integrations.ray import Ray
+
+        with contextlib.redirect_stdout(sys.stderr), Ray(self.address, self.workers) as engine:
+            yield engine
 
 
 @dataclass(frozen=True)
@@ -38,11 +74,12 @@ class Condense:
     root: Path | None
     download: bool = False
     dry_run: bool = False
+    where: Where = Where()
 
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
-    from hcdc.condense import check_memory, fitted, machine_memory
+    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
     from hcdc.data import load
     from hcdc.run import condense_source, method_named, task_for
     from hcdc.store import Checkpoint, locked
@@ -53,6 +90,8 @@ def condense(request: Condense) -> Answer:
     _refuse_a_run(request, checkpoint.exists)
     source = load(request.data, request.root, download=request.download)
     method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    spreads = isinstance(method, HCDC) and isinstance(method.driver, Bank)
+    request.where.need(spreads, "method", f"{request.method}, {request.driver}", "take --method hcdc with its bank, or leave --engine out")
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
     method = fitted(method, task)
     needed, steps = check_memory(method, task), method.length()
@@ -60,8 +99,9 @@ def condense(request: Condense) -> Answer:
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
     sys.stderr.write(line + "\n")
-    with locked(request.out), _bar(f"condensing {source.name} with {method.name}") as update:
+    with locked(request.out), request.where.opened() as engine, _bar(f"condensing {source.name} with {method.name}") as update:
         _refuse_a_run(request, checkpoint.exists)
+        task = replace(task, engine=engine)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
         condensed.save(request.out)
         checkpoint.remove()
@@ -75,27 +115,42 @@ def _refuse_a_run(request: Condense, unfinished: bool) -> None:
         raise RunExistsError(f"`out` = {request.out}: holds an unfinished run; add --resume to go on with it, or choose another folder")
 
 
-def evaluate(folder: Path, configs: int, seeds: int, config_seed: int, cache: Path | None, root: Path | None) -> Answer:
+@dataclass(frozen=True)
+class Evaluate:
+    """The arguments of `hcdc evaluate`."""
+
+    folder: Path
+    configs: int
+    seeds: int
+    config_seed: int
+    cache: Path | None
+    root: Path | None
+    where: Where = Where()
+
+
+def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes evaluation.json and report.html beside it."""
     from hcdc.data import load
     from hcdc.evaluate import Judge, require_report, verdict, write_report
     from hcdc.store import Ledger, load_condensed, write_json
 
     require_report()
-    judge = Judge(configs, seeds, config_seed, Ledger(cache or folder / "trainings"))
+    folder = request.folder
+    judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = load_condensed(folder)
-    source = load(condensed.card.data.name, root)
-    with _bar("training") as update:
+    source = load(condensed.card.data.name, request.root)
+    with request.where.opened() as engine, _bar("training") as update:
+        judge = replace(judge, engine=engine)
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
     judged = verdict(evaluation.facts)
     facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
     write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
-    command = f"hcdc evaluate {folder} --configs {configs} --seeds {seeds} --config-seed {config_seed}"
+    command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
     report = write_report(folder / "report.html", condensed, evaluation, _trials(folder), command=command)
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
-def search(folder: Path, algorithm: str, trials: int, seed: int) -> Answer:
+def search(folder: Path, algorithm: str, trials: int, seed: int, where: Where) -> Answer:
     """Search on the condensed set; writes search-ALGORITHM.json with every trial."""
     from hcdc.condense import recipe_from_card
     from hcdc.search import ALGORITHMS, Objective
@@ -103,10 +158,12 @@ def search(folder: Path, algorithm: str, trials: int, seed: int) -> Answer:
 
     if algorithm not in ALGORITHMS:
         raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
+    where.need(algorithm != "hypergradient", "algorithm", algorithm, "take grid or random, or leave --engine out")
     condensed = load_condensed(folder)
     recipe = recipe_from_card(condensed.card.recipes["condensed"])
-    objective = Objective(recipe, condensed.space, condensed.train, condensed.val)
-    found = ALGORITHMS[algorithm].run(objective, trials=trials, seed=seed)
+    with where.opened() as engine:
+        objective = Objective(recipe, condensed.space, condensed.train, condensed.val, engine=engine)
+        found = ALGORITHMS[algorithm].run(objective, trials=trials, seed=seed)
     ranked = sorted(found, key=lambda trial: trial.score)
     best, seconds = ranked[0], sum(trial.seconds for trial in found)
     facts = {"algorithm": algorithm, "trials": len(found), "seed": seed, "best_config": best.config, "best_score": best.score, "seconds": seconds}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, stack
-from hcdc.bilevel import fit, initialise
+from hcdc._tensors import TensorDict, batch_size, stack, take
+from hcdc.bilevel import Adam, fit, initialise, together
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
 from hcdc.condense.points import Measure, Points, descend, total_derivative
@@ -124,19 +124,19 @@ class HCDC:
     def _extend(self, task: Task, state: Groups, driver: Bank, number: int) -> tuple[Groups, dict[str, float]]:
         """Measure one stage of one chunk of trajectories, then move them."""
         chunk, stage = divmod(number, driver.stages)
-        train, seed = self._train(task, state), 100 * chunk + stage
+        problem, train, seed = task.condensed.problem, self._train(task, state), 100 * chunk + stage
         if stage == 0:
             count = min(driver.chunk, driver.starts - chunk * driver.chunk)
             generator = task.generator(7, chunk)
             hyper = stack([task.space.interior(generator) for _ in range(count)])
-            params, solver = None, task.condensed.solver
+            start, solver = packed(hyper, initialise(problem, hyper, task.seed + seed)), task.condensed.solver
         else:
-            hyper, params = split(state["trajectory"])
-            solver = replace(task.condensed.solver, steps=driver.more)
-        params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + seed, params=params)
-        points = self.measure(task, train, params, hyper, seed)
-        moved = descend(task, hyper, points.target, driver.rate)
-        added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, params)}
+            start, solver = state["trajectory"], replace(task.condensed.solver, steps=driver.more)
+        each = {"train": train, "solver": solver, "seed": seed}
+        shares = [each | {"start": take(start, part)} for part in together(problem, train, batch_size(start))]
+        points = Points.join(list(task.engine(explored, {"measure": self.measure, "task": task}, shares)))
+        moved = descend(task, points.hyper, points.target, driver.rate)
+        added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, points.params)}
         if number == self._measurements() - 1:
             added = merged(added)
         return added, {"points": float(points.count), "real_value": float(points.value.mean())}
@@ -185,6 +185,13 @@ class HCDC:
         if self.accuracy:
             wanted = wanted - self.accuracy * standard(points.accuracy)
         return align, 1 - correlation(value.clamp_min(TINY).log(), wanted)
+
+
+def explored(measure: Measure, task: Task, train: Any, solver: Adam, start: TensorDict, seed: int) -> Points:
+    """Train a share of the trajectories on S_train, from `start` (as `packed`), and measure it."""
+    hyper, params = split(start)
+    params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + seed, params=params)
+    return measure(task, train, params, hyper, seed)
 
 
 def merged(state: Groups) -> Groups:

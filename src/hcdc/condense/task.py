@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hcdc.bilevel import Adam, Recipe
 from hcdc.data import GraphData, Real
+from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.models import problem_for
 from hcdc.spaces import Space
@@ -28,7 +29,8 @@ class Task:
     """A condensation job; `real` holds no test data, so no condenser can see any.
 
     `condensed` and `full` say how a configuration is trained on S and on the original data; they may differ in
-    regularisation, noise and solver, since a few dozen examples want another recipe than thousands.
+    regularisation, noise and solver, since a few dozen examples want another recipe than thousands. `engine` does the
+    pieces that are independent of each other; the answer does not depend on it.
     """
 
     condensed: Recipe
@@ -37,6 +39,7 @@ class Task:
     space: Space
     budget: Budget
     seed: int = 0
+    engine: Engine = local
 
     def __post_init__(self) -> None:
         limits = {"size": (self.budget.train, self.real.train), "val-size": (self.budget.val, self.real.val)}

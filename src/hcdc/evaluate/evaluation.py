@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hcdc._tensors import take
+from hcdc._typing import Hyper
 from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipe_from_card
 from hcdc.data import Source
+from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.evaluate.ranking import (
     better_half,
@@ -18,7 +23,7 @@ from hcdc.evaluate.ranking import (
     regret,
     spearman,
 )
-from hcdc.evaluate.retrain import Scores, retrain
+from hcdc.evaluate.retrain import Scores, retrain, slices
 from hcdc.store import Condensed, Ledger, library_versions
 
 Progress = Callable[[str, int, int], None]
@@ -47,13 +52,15 @@ class Evaluation:
 class Judge:
     """`configs` configurations drawn with `config_seed`, trained from each of `seeds` seeds, on S and on the full data.
 
-    Expensive results are kept in `ledger` seed by seed.
+    Expensive results are kept in `ledger` seed by seed. `engine` does the trainings; the figures do not depend on it, but
+    for the seconds, which are those of its workers.
     """
 
     configs: int = 80
     seeds: int = 5
     config_seed: int = 123
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
+    engine: Engine = local
 
     def __post_init__(self) -> None:
         if self.configs < 4:
@@ -70,18 +77,10 @@ class Judge:
         hyper = space.relax_all(drawn)
 
         def run(label: str, train: Any, judged_on: dict[str, Any], recipe: RecipeName, cause: dict[str, Any]) -> Scores:
-            parts: list[Scores] = []
-            for seed in range(self.seeds):
-                key = cause | {"seed": seed, "recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": versions}
-                known = self.ledger.get(key)
-                if known is None:
-                    parts.append(retrain(recipes[recipe], hyper, train, judged_on, seed=1000 + seed))
-                    self.ledger.put(key, parts[-1].to_json())
-                else:
-                    parts.append(Scores.from_json(known))
-                if progress is not None:
-                    progress(label, seed + 1, self.seeds)
-            return Scores.join(parts)
+            shared = {"recipe": recipes[recipe], "train": train, "judged_on": judged_on}
+            key = cause | {"recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": versions}
+            told = None if progress is None else functools.partial(progress, label)
+            return self._trained(shared, hyper, key, told)
 
         splits = source.splits
         small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": condensed.fingerprint()})
@@ -97,6 +96,25 @@ class Judge:
         full = run("full data", splits.train, judged, "full", {"data": source.sha256})
         facts = compare(small, full, floors, condensed, self)
         return Evaluation(facts, drawn, small, full, floors)
+
+    def _trained(self, shared: dict[str, Any], hyper: Hyper, cause: dict[str, Any], told: Callable[[int, int], None] | None) -> Scores:
+        """`retrain` of `shared` from every seed that the ledger lacks, the slices of all seeds handed to the engine at once."""
+        keys = [cause | {"seed": seed} for seed in range(self.seeds)]
+        known = [self.ledger.get(key) for key in keys]
+        parts = slices(**shared, count=self.configs)
+        missing = [seed for seed, scores in enumerate(known) if scores is None]
+        items = [{"hyper": take(hyper, part), "seed": 1000 + seed} for seed in missing for part in parts]
+        fresh = self.engine(retrain, shared, items)
+        found: list[Scores] = []
+        for seed, (key, scores) in enumerate(zip(keys, known, strict=True)):
+            if scores is None:
+                found.append(Scores.join(list(itertools.islice(fresh, len(parts))), 1))
+                self.ledger.put(key, found[-1].to_json())
+            else:
+                found.append(Scores.from_json(scores))
+            if told is not None:
+                told(seed + 1, self.seeds)
+        return Scores.join(found)
 
 
 def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: Condensed, judge: Judge) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import batch_size, concatenate, take
+from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, together
 from hcdc.errors import InputError
@@ -38,9 +38,9 @@ class Scores:
         return cls(**parts, seconds=float(value["seconds"]))
 
     @classmethod
-    def join(cls, parts: Sequence[Scores]) -> Scores:
-        """Seeds of several runs, one after the other; their seconds add up."""
-        joined = {name: concatenate([getattr(part, name) for part in parts]) for name in METRICS}
+    def join(cls, parts: Sequence[Scores], dim: Literal[0, 1] = 0) -> Scores:
+        """Seeds (`dim` 0) or configurations (1) of several runs, one after the other; their seconds add up."""
+        joined = {name: {key: torch.cat([getattr(part, name)[key] for part in parts], dim) for key in getattr(parts[0], name)} for name in METRICS}
         return cls(**joined, seconds=sum(part.seconds for part in parts))
 
 
@@ -55,13 +55,17 @@ def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, An
         )
     began = time.perf_counter()
     parts: list[dict[str, dict[str, Tensor]]] = []
-    largest = max((train, *judged_on.values()), key=lambda data: data.size)
-    for part in together(recipe.problem, largest, batch_size(hyper), memory):
+    for part in slices(recipe, train, judged_on, batch_size(hyper), memory):
         some = take(hyper, part)
         params = recipe.fit(some, train, seed=seed)
         parts.append({name: measure(recipe.problem, params, some, data) for name, data in judged_on.items()})
     joined = {metric: {name: torch.cat([part[name][metric] for part in parts]).unsqueeze(0) for name in judged_on} for metric in METRICS}
     return Scores(**joined, seconds=time.perf_counter() - began)
+
+
+def slices(recipe: Recipe, train: Any, judged_on: Mapping[str, Any], count: int, memory: int = MEMORY) -> list[slice]:
+    """`count` trainings in slices that `memory` holds, be it of the data trained on or of that judged on."""
+    return together(recipe.problem, max((train, *judged_on.values()), key=lambda data: data.size), count, memory)
 
 
 @torch.no_grad()

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import ravel
+from hcdc._tensors import ravel, take
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients
+from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, together
+from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.spaces import Space
 
@@ -35,12 +36,14 @@ class Objective:
     train: Any
     val: Any
     adjoint: Implicit = Implicit(CG(1e-2, 20), damping=1e-3)
+    engine: Engine = local
 
     def trials(self, configs: Sequence[Config], seed: int) -> tuple[Trial, ...]:
-        """Train the configurations together and score each by the validation criterion."""
-        began = time.perf_counter()
-        scores, _ = self.scores(self.space.relax_all(configs), seed)
-        return collected(configs, scores, time.perf_counter() - began)
+        """Train the configurations, as many together as memory holds, and score each by the validation criterion."""
+        hyper, largest = self.space.relax_all(configs), max(self.train, self.val, key=lambda data: data.size)
+        parts = together(self.recipe.problem, largest, len(configs))
+        found = self.engine(scored, {"objective": self}, [{"hyper": take(hyper, part), "seed": seed} for part in parts])
+        return tuple(trial for part, answer in zip(parts, found, strict=True) for trial in collected(configs[part], *answer))
 
     def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
         """(criterion [B], trained parameters) of the points of a batched `hyper`."""
@@ -56,6 +59,13 @@ class Objective:
         """Hypergradients [B, k] at trained parameters."""
         found, _ = hypergradients(self.recipe.problem, params, hyper, self.train, self.val, adjoint=self.adjoint, throw=False)
         return ravel(found)
+
+
+def scored(objective: Objective, hyper: Hyper, seed: int) -> tuple[Tensor, float]:
+    """(scores [B], the seconds that they took)."""
+    began = time.perf_counter()
+    found, _ = objective.scores(hyper, seed)
+    return found, time.perf_counter() - began
 
 
 def collected(configs: Sequence[Config], scores: Tensor, seconds: float) -> tuple[Trial, ...]:
