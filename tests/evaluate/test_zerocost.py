@@ -119,14 +119,12 @@ def test_the_seed_decides() -> None:
 @needs_data
 @pytest.mark.skipif(not (Path(CIFAR) / "cifar-10-batches-py").is_dir(), reason="neither HCDC_CIFAR10 nor HCDC_DATA has cifar-10-batches-py")
 def test_scores_rank_as_those_of_the_table() -> None:
-    """40 cells at N = 1 instead of 5, 32 images."""
-    batch, table = load("cifar10", CIFAR).splits.train.take(torch.arange(32)), NasBench201Table.load()
+    """40 cells at N = 1, where the table has 5, and 64 images."""
+    batch, table = load("cifar10", CIFAR).splits.train.take(torch.arange(64)), NasBench201Table.load()
     scored = set(table.scored())
     cells = [cell for cell in sample_cells(200, 0) if str(cell) in scored][:40]
     family = NasBench201(10)
     ours = {"nwot": [naswot(family, cell, batch) for cell in cells], "synflow": [synflow(family, cell) for cell in cells],
             "jacov": [jacov(family, cell, batch) for cell in cells]}  # fmt: skip
     found = {name: spearman(torch.tensor(values, dtype=torch.float64), table.score(cells, name)) for name, values in ours.items()}
-    assert found["nwot"] > 0.9
-    assert found["synflow"] > 0.9
-    assert found["jacov"] > 0.5
+    assert {name for name, least in {"nwot": 0.95, "synflow": 0.95, "jacov": 0.8}.items() if found[name] < least} == set(), found
