@@ -136,9 +136,9 @@ class NasBench201(Classifier):
         return smoothed(loss, logits, hyper["smoothing"][0]) if "smoothing" in self.regularisers else loss
 
     def footprint(self, data: ImageData) -> int:
-        """Of the soft forward: some 30 maps an edge at the size of the stage, of which each has half of the one before."""
+        """Of the soft forward, in maps of the first stage: twice what its graph was seen to keep, room for second derivatives."""
         height, width = self.shape[1:]
-        return 4 * data.size * self.channels * height * width * (2 * 30 * len(EDGES) * self.cells + 20)
+        return 4 * data.size * self.channels * height * width * (150 * self.cells + 20)
 
     def plan(self, hyper: Hyper) -> Plan:
         """Every operation with its weight."""
@@ -226,8 +226,9 @@ class CellNetwork(NasBench201):
         return {name: value for name, value in whole.items() if name in used}
 
     def footprint(self, data: ImageData) -> int:
+        """Of this cell alone, by the same measure."""
         height, width = self.shape[1:]
-        return 4 * data.size * self.channels * height * width * (2 * 4 * len(self.cell.live_edges()) * self.cells + 20)
+        return 4 * data.size * self.channels * height * width * (8 * len(self.cell.live_edges()) * self.cells + 20)
 
     def plan(self, hyper: Hyper) -> Plan:
         live = self.cell.live_edges()
