@@ -9,16 +9,17 @@ from importlib import import_module
 from typing import Any
 
 _ROOMS = {
-    "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "Unrolled", "hypergradient", "hypergradients"),
+    "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "SGD", "Unrolled",
+                     "hypergradient", "hypergradients"),
     "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
-    "hcdc.data": ("GraphData", "ImageData", "Real", "Source", "Splits", "from_pyg", "load"),
+    "hcdc.data": ("GraphData", "ImageData", "NasBench201Table", "Real", "Source", "Splits", "from_pyg", "load"),
     "hcdc.errors": ("ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "RunExistsError", "SpaceError"),
-    "hcdc.evaluate": ("Evaluation", "Judge", "verdict", "write_report"),
+    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Judge", "verdict", "write_report"),
     "hcdc.integrations.ray": ("Ray",),
-    "hcdc.models": ("ConvMix", "PolyFilter", "problem_for"),
+    "hcdc.models": ("ConvMix", "NasBench201", "PolyFilter", "problem_for"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),
     "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),
-    "hcdc.spaces": ("Choice", "Int", "Space"),
+    "hcdc.spaces": ("Cell", "Choice", "Int", "Space"),
     "hcdc.store": ("Checkpoint", "Condensed", "load_condensed"),
 }  # fmt: skip
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hcdc._tensors import expand, stack, take
-from hcdc.bilevel import Adam, Recipe, fit, initialise
+from hcdc.bilevel import SGD, Adam, Recipe, Solver, descend, fit, initialise
 from hcdc.errors import InputError
 from tests.cases import Ridge, Smooth, Table, normal, ridge_point, smooth_point
 from tests.reference import optimum, second_order
@@ -53,8 +53,47 @@ def test_steps_are_those_of_adam() -> None:
     torch.testing.assert_close(second_order.flatten(take(found, 0)), theta)
 
 
-@pytest.mark.parametrize("solver", [Adam(30), Adam(30, batch_size=6)], ids=["whole", "batches"])
-def test_a_member_does_not_depend_on_its_neighbours(solver: Adam) -> None:
+@pytest.mark.parametrize("limit", [None, 0.1], ids=["as they are", "clipped"])
+def test_steps_are_those_of_sgd(limit: float | None) -> None:
+    """Against heavy-ball momentum written out, with the joint norm of the gradient limited and the rate on a cosine."""
+    point, solver = smooth_point(), SGD(4, 0.5, None, last=0.1, momentum=0.8, limit=limit)
+    found = fit(Smooth(), expand(point.hyper, 1), point.train, solver, seed=0, params=expand(point.params, 1))
+    theta = second_order.flatten(point.params)
+    velocity = torch.zeros_like(theta)
+    for t in range(4):
+        gradient = optimum.slope(Smooth(), second_order.unflatten(theta, point.params), point.hyper, point.train)
+        if limit is not None:
+            assert gradient.norm() > limit
+            gradient = gradient * limit / gradient.norm()
+        velocity = 0.8 * velocity + gradient
+        theta = theta - (0.1 + 0.4 * (1 + math.cos(math.pi * t / 4)) / 2) * velocity
+    torch.testing.assert_close(second_order.flatten(take(found, 0)), theta)
+
+
+def test_a_gradient_below_the_limit_is_left_as_it_is() -> None:
+    point = smooth_point()
+    free, bound = (
+        fit(Smooth(), expand(point.hyper, 2), point.train, SGD(3, limit=limit), seed=0, params=expand(point.params, 2)) for limit in (None, 1e3)
+    )
+    assert all(torch.equal(free[name], bound[name]) for name in free)
+
+
+def test_epochs_of_sgd() -> None:
+    """A last short batch is a step."""
+    assert SGD.lasting(50, 500).steps == 400
+    assert SGD.lasting(2, 64).steps == 2
+    assert SGD.lasting(3, 10, batch_size=None, lr=0.1) == SGD(3, 0.1, None)
+
+
+def test_one_model_descends_as_in_a_batch() -> None:
+    point, solver = smooth_point(), SGD(5, 0.3, batch_size=6, limit=0.2)
+    alone = descend(lambda params, batch, _: Smooth().inner(params, point.hyper, batch), point.params, point.train, solver, seed=2)
+    together = fit(Smooth(), expand(point.hyper, 2), point.train, solver, seed=2, params=expand(point.params, 2))
+    torch.testing.assert_close(alone, take(together, 1))
+
+
+@pytest.mark.parametrize("solver", [Adam(30), Adam(30, batch_size=6), SGD(30, 0.2, batch_size=6, limit=0.1)], ids=["whole", "batches", "SGD"])
+def test_a_member_does_not_depend_on_its_neighbours(solver: Solver) -> None:
     point = smooth_point()
     points = [{key: value + shift for key, value in point.hyper.items()} for shift in (0.0, 0.5, -0.5)]
     together = fit(Smooth(), stack(points), point.train, solver, seed=3)
@@ -138,5 +177,13 @@ def test_recipe_is_problem_and_solver() -> None:
     ({"steps": 0}, "steps"), ({"lr": 0.0}, "lr"), ({"lr": -math.inf}, "lr"), ({"batch_size": 0}, "batch_size"),
 ])  # fmt: skip
 def test_settings_out_of_range(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
-        Adam(**settings)
+    for solver in (Adam, SGD):
+        with pytest.raises(InputError, match=named):
+            solver(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"last": 0.1}, {"last": -0.1}, {"momentum": 1.0}, {"momentum": -0.1}, {"limit": 0.0}], ids=str)
+def test_settings_of_sgd_out_of_range(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(InputError, match=f"^`{name}` = "):
+        SGD(**settings)

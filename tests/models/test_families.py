@@ -9,17 +9,20 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, NasBench201, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models.families import GRAPH_FAMILIES
 from tests.cases import dense_graph, generator, random_images
 
 
 def test_the_family_fits_the_sizes_of_the_data() -> None:
     graph, images = dense_graph(), random_images()
     poly, conv = problem_for(graph, order=2, hidden=7), problem_for(images, width=5)
+    nas = problem_for(images, "nasbench201", channels=3)
+    assert nas == NasBench201(3, shape=(1, 8, 8), channels=3)
     assert poly == PolyFilter(3, num_features=5, hidden=7, order=2, dropout=0.5)
     assert conv == ConvMix(3, shape=(1, 8, 8), width=5)
     assert problem_for(graph, "polyfilter", dropout=0.1).dropout == 0.1
-    for problem, data in ((poly, graph), (conv, random_images(dtype=torch.float32))):
+    for problem, data in ((poly, graph), (conv, random_images(dtype=torch.float32)), (nas, random_images(dtype=torch.float32))):
         hyper = problem.space().relax(problem.space().sample(generator(0)))
         assert torch.isfinite(problem.inner(problem.init(hyper, generator(0)), hyper, data))
 
@@ -30,7 +33,7 @@ def test_a_family_for_other_data_is_refused(data: Any, family: str) -> None:
         problem_for(data, family)
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "convmix"])
+@pytest.mark.parametrize("family", GRAPH_FAMILIES)
 @pytest.mark.parametrize("regularisers", [(), ("decay", "edge_drop", "smoothing")], ids=["plain", "regularised"])
 def test_every_graph_family_fits_a_graph(family: str, regularisers: tuple[str, ...]) -> None:
     graph = dense_graph()
@@ -65,6 +68,7 @@ def test_a_card_without_regularisers_is_what_it_was_before_there_were_any() -> N
 PROBLEMS = [
     PolyFilter(7, num_features=1433, order=0, basis="chebyshev", criterion="soft-accuracy"),
     ConvMix(10, shape=(3, 32, 32), blocks=3, dropout=0.2),
+    NasBench201(10, shape=(3, 32, 32), cells=5, norm="instance", regularisers=("smoothing",)),
     PolyFilter(7, num_features=9, basis="bernstein", regularisers=("smoothing", "decay")),
     Ppr(7, num_features=9, order=4, regularisers=("edge_drop",)),
     Heat(7, num_features=9),

@@ -10,7 +10,7 @@ from hcdc.bilevel.adjoint import (
     hypergradients,
     sensitivities,
 )
-from hcdc.bilevel.inner import Adam, Recipe, fit, initialise
+from hcdc.bilevel.inner import SGD, Adam, Recipe, Solver, descend, fit, initialise
 from hcdc.bilevel.linear import (
     CG,
     Direct,
@@ -24,7 +24,7 @@ from hcdc.bilevel.linear import (
 from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Scored, Stochastic, Weighed, together
 
 __all__ = [
-    "CG", "MEMORY", "WORST", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom", "Recipe",
-    "Result", "Scored", "SecondOrder", "Solution", "Stochastic", "Unrolled", "Weighed", "check_dependence", "fit",
-    "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
+    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom",
+    "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence", "descend",
+    "fit", "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
 ]  # fmt: skip

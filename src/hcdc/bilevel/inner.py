@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import torch
+from torch import Tensor
 from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, expand
@@ -27,17 +30,67 @@ class Adam:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.lr <= 0:
-            raise InputError("steps, lr", (self.steps, self.lr), "must be positive", "raise them")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError("batch_size", self.batch_size, "must be at least 1", "leave it out to take all examples at once")
+        _positive(self.steps, self.lr, self.batch_size)
+
+    @property
+    def limit(self) -> None:
+        """Gradients are left as they are."""
+
+    def optimiser(self, leaves: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(leaves, lr=self.lr, fused=True)
+
+    def rate(self, step: int) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True)
+class SGD:
+    """`steps` steps of SGD with `momentum`, at lr falling to `last` along half a cosine: at step t of s the rate is
+    last + (lr - last) (1 + cos(pi t / s)) / 2 (Loshchilov and Hutter 2017, without restarts).
+
+    Gradients, each member's on its own, are scaled to a norm of `limit` where theirs is larger (None: never). The
+    defaults are DC-BENCH's, whose rate falls epoch by epoch and whose weight decay enters after the clipping.
+    """
+
+    steps: int = 200
+    lr: float = 0.025
+    batch_size: int | None = 64
+    last: float = 0.001
+    momentum: float = 0.9
+    limit: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        _positive(self.steps, self.lr, self.batch_size)
+        if not 0 <= self.last <= self.lr:
+            raise InputError("last", self.last, f"must lie between 0 and lr = {self.lr}", "use lr for a constant rate")
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum", self.momentum, "must lie in [0, 1)", "use 0.9")
+        if self.limit is not None and not self.limit > 0:
+            raise InputError("limit", self.limit, "must be positive", "leave gradients as they are with None")
+
+    @classmethod
+    def lasting(cls, epochs: int, size: int, **settings: Any) -> Self:
+        """As many steps as `epochs` passes through `size` examples take, a last short batch counted as one."""
+        solver = cls(**settings)
+        return replace(solver, steps=epochs * math.ceil(size / (solver.batch_size or size)))
+
+    def optimiser(self, leaves: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, fused=True)
+
+    def rate(self, step: int) -> float:
+        return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+Solver: TypeAlias = Adam | SGD
+Losses: TypeAlias = Callable[[TensorDict, Any, torch.Generator], Tensor]
+"""Of parameters, a batch and a generator for the noise: [B] for a batch of models, a scalar for one."""
 
 
 class Recipe(NamedTuple):
     """How a configuration is trained: the problem, regularisation and noise included, and the inner solver."""
 
     problem: Bilevel
-    solver: Adam
+    solver: Solver
 
     def fit(self, hyper: Hyper, data: Any, *, seed: int) -> Params:
         return fit(self.problem, hyper, data, self.solver, seed=seed)
@@ -50,7 +103,7 @@ def initialise(problem: Bilevel, hyper: Hyper, seed: int) -> Params:
     return expand(problem.init(one, torch.Generator().manual_seed(seed)), size)
 
 
-def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Adam, *, seed: int, params: Params | None = None) -> Params:
+def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Solver, *, seed: int, params: Params | None = None) -> Params:
     """Approximate argmin_theta inner(theta, lambda_b, data) for each of the B points of the batched `hyper`.
 
     Starts from `params` (batched) or from `initialise(problem, hyper, seed)`. Noise and mini-batches are drawn from
@@ -58,16 +111,46 @@ def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Adam, *, seed: int, p
     beyond rounding.
     """
     start = initialise(problem, hyper, seed) if params is None else params
+
+    def losses(leaves: TensorDict, batch: Any, generator: torch.Generator) -> Tensor:
+        return _losses(problem, leaves, hyper, batch, generator)
+
+    return descend(losses, start, data, solver, seed=seed)
+
+
+def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int) -> Params:
+    """The parameters after `solver` has lowered the sum of `losses` from `start`, on batches drawn from `seed`."""
     leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
-    optimiser = torch.optim.Adam(leaves.values(), lr=solver.lr, fused=True)
+    optimiser = solver.optimiser(list(leaves.values()))
     generator = torch.Generator().manual_seed(seed + 1)
     batches = _batches(data, solver, generator)
-    for _ in range(solver.steps):
+    for step in range(solver.steps):
         batch = next(batches)
         optimiser.zero_grad(set_to_none=True)
-        _losses(problem, leaves, hyper, batch, generator).sum().backward()
+        loss = losses(leaves, batch, generator)
+        loss.sum().backward()
+        if solver.limit is not None:
+            _clip(list(leaves.values()), solver.limit, loss.numel())
+        for group in optimiser.param_groups:
+            group["lr"] = solver.rate(step)
         optimiser.step()
     return {key: value.detach() for key, value in leaves.items()}
+
+
+def _clip(leaves: list[Tensor], limit: float, size: int) -> None:
+    """Scale the gradients of each of `size` members to a joint norm of at most `limit`."""
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    squares = torch.stack([gradient.square().reshape(size, -1).sum(1) for gradient in gradients]).sum(0)
+    scale = (limit * squares.clamp_min(torch.finfo(squares.dtype).tiny).rsqrt()).clamp_max(1)
+    for gradient in gradients:
+        gradient.mul_(scale.reshape(-1, *[1] * (gradient.ndim - 1)) if size > 1 else scale.squeeze())
+
+
+def _positive(steps: int, lr: float, batch_size: int | None) -> None:
+    if steps < 1 or lr <= 0:
+        raise InputError("steps, lr", (steps, lr), "must be positive", "raise them")
+    if batch_size is not None and batch_size < 1:
+        raise InputError("batch_size", batch_size, "must be at least 1", "leave it out to take all examples at once")
 
 
 def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator) -> torch.Tensor:
@@ -77,7 +160,7 @@ def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator
     return vmap(lambda p, h: problem.noisy(p, h, data, noise))(params, hyper)
 
 
-def _batches(data: Any, solver: Adam, generator: torch.Generator) -> Any:
+def _batches(data: Any, solver: Solver, generator: torch.Generator) -> Any:
     """Whole data for ever, or shuffled mini-batches of equal size, epoch after epoch."""
     if solver.batch_size is None or solver.batch_size >= data.size:
         while True:

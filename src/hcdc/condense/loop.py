@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hcdc.bilevel import Adam, Recipe
+from hcdc.bilevel import SGD, Adam, Recipe, Solver
 from hcdc.condense.task import Condenser, Task
 from hcdc.errors import FormatError, HcdcError
 from hcdc.models import Classifier, problem_from_card, problem_to_card
@@ -27,6 +27,7 @@ Callback = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (steps done, steps in all, metrics)."""
 
 RECORDS = 200
+SOLVERS: dict[str, type[Solver]] = {"Adam": Adam, "SGD": SGD}
 
 
 def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Checkpoint | None = None, callbacks: Sequence[Callback] = ()) -> Condensed:
@@ -97,12 +98,15 @@ def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
     problem = recipe.problem
     known = problem_to_card(problem) if isinstance(problem, Classifier) else {"family": type(problem).__qualname__}
-    return {"problem": known, "solver": asdict(recipe.solver)}
+    kind = {} if isinstance(recipe.solver, Adam) else {"type": type(recipe.solver).__name__}
+    return {"problem": known, "solver": {**kind, **asdict(recipe.solver)}}
 
 
 def recipe_from_card(card: dict[str, Any]) -> Recipe:
     """Inverse of `recipe_to_card` for the families that ship; raises `FormatError` for another."""
     try:
-        return Recipe(problem_from_card(card["problem"]), Adam(**card["solver"]))
+        settings = dict(card["solver"])
+        solver = SOLVERS[settings.pop("type", "Adam")](**settings)
+        return Recipe(problem_from_card(card["problem"]), solver)
     except (KeyError, TypeError) as error:
         raise FormatError(f"field `recipes`: {error} is not known to this version") from error

@@ -44,7 +44,8 @@ def read_cifar10(root: Path) -> tuple[Tensor, Tensor]:
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        data, labels = batch[b"data"], np.asarray(batch[b"labels"], np.int64)
+        fields = {key.encode() if isinstance(key, str) else key: value for key, value in batch.items()}  # text where Python 3 wrote them
+        data, labels = fields[b"data"], np.asarray(fields[b"labels"], np.int64)
     except Exception as error:
         raise FormatError(f"{path}: not a whole CIFAR-10 batch ({error}); unpack the archive again") from error
     n = IMAGES_A_BATCH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Generator
@@ -20,6 +21,11 @@ DAMAGE = (
     ValueError, TypeError, LookupError, OverflowError, RuntimeError, MemoryError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What numpy, scipy and json raise on a damaged file: of a size past memory, nested too deep, with a header in shreds."""
+
+
+def data_folder(root: str | Path | None) -> Path:
+    """`root`, else the environment variable `HCDC_DATA`, else `~/.cache/hcdc`."""
+    return Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
 
 
 @contextmanager

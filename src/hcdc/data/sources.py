@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
 from hcdc.data.inductive import inductive
-from hcdc.data.layout import DAMAGE
+from hcdc.data.layout import DAMAGE, data_folder
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
@@ -68,8 +67,7 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
     `hcdc.data.inductive`: training sees the training nodes alone, validation these and its own.
     """
     name = str(data)
-    folder = Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")
-    splits = _load(name.removeprefix(INDUCTIVE), folder, download)
+    splits = _load(name.removeprefix(INDUCTIVE), data_folder(root), download)
     if name.startswith(INDUCTIVE):
         if not isinstance(splits.train, GraphData):
             raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")

@@ -1,5 +1,6 @@
 """Is the ranking true, and did it pay: retraining, correlations, verdict, report."""
 
+from hcdc.evaluate.cells import CellTrainer
 from hcdc.evaluate.evaluation import Evaluation, Judge, bill, check_source
 from hcdc.evaluate.ranking import (
     better_half,
@@ -12,8 +13,9 @@ from hcdc.evaluate.ranking import (
 from hcdc.evaluate.report import require_report, write_report
 from hcdc.evaluate.retrain import Scores, retrain
 from hcdc.evaluate.verdict import Verdict, verdict
+from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 
 __all__ = [
-    "Evaluation", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source", "kendall",
-    "regret", "require_report", "retrain", "spearman", "verdict", "write_report",
+    "CellTrainer", "Evaluation", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source", "flops",
+    "jacov", "kendall", "naswot", "parameters", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
 ]  # fmt: skip

@@ -10,18 +10,21 @@ from hcdc.models.families import (
     problem_to_card,
 )
 from hcdc.models.graphnet import GraphNet
+from hcdc.models.nasbench201 import CellNetwork, NasBench201
 from hcdc.models.polyfilter import GraphFilter, Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
 
 __all__ = [
     "FAMILIES",
     "Appnp",
+    "CellNetwork",
     "Classifier",
     "ConvMix",
     "Criterion",
     "GraphFilter",
     "GraphNet",
     "Heat",
+    "NasBench201",
     "PolyFilter",
     "Ppr",
     "Sign",

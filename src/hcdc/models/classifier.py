@@ -87,6 +87,11 @@ def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).mean()
 
 
+def smoothed(loss: Tensor, logits: Tensor, rate: Tensor) -> Tensor:
+    """(1 - rate) CE(y) + rate CE(uniform), label smoothing (Szegedy et al. 2016), of the cross-entropy `loss` of `logits`."""
+    return (1 - rate) * loss - rate * functional.log_softmax(logits, -1).mean()
+
+
 def glorot(shape: tuple[int, ...], fans: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
     bound = (6 / sum(fans)) ** 0.5

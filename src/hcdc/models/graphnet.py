@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
-from hcdc.models.classifier import Classifier, dropout_mask
+from hcdc.models.classifier import Classifier, dropout_mask, smoothed
 from hcdc.spaces import Axis, Real, Space
 
 REGULARISERS: dict[str, dict[str, Axis]] = {
@@ -72,10 +71,7 @@ class GraphNet(Classifier):
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         loss = super().misfit(logits, labels, hyper)
-        if "smoothing" not in self.regularisers:
-            return loss
-        rate = hyper["smoothing"][0]
-        return (1 - rate) * loss - rate * functional.log_softmax(logits, -1).mean()
+        return smoothed(loss, logits, hyper["smoothing"][0]) if "smoothing" in self.regularisers else loss
 
     def layer_noise(self, data: GraphData, width: int, generator: torch.Generator) -> Noise:
         """Dropout of the features "x" and of a hidden layer "hidden" [n, width], as in Kipf and Welling (2016)."""
