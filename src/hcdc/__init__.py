@@ -13,7 +13,7 @@ _ROOMS = {
     "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
     "hcdc.data": ("GraphData", "ImageData", "Real", "Source", "Splits", "from_pyg", "load"),
     "hcdc.errors": ("ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "RunExistsError", "SpaceError"),
-    "hcdc.evaluate": ("Evaluation", "Judge", "verdict", "write_report"),
+    "hcdc.evaluate": ("Evaluation", "Guard", "Judge", "objective_for", "verdict", "write_report"),
     "hcdc.models": ("ConvMix", "PolyFilter", "problem_for"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),
     "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +43,28 @@ class Recipe(NamedTuple):
     def fit(self, hyper: Hyper, data: Any, *, seed: int) -> Params:
         return fit(self.problem, hyper, data, self.solver, seed=seed)
 
+    def training(self, hyper: Hyper, data: Any, *, seed: int, every: int, params: Params | None = None) -> Iterator[Params]:
+        """`fit` in pieces: the parameters after each `every` steps, and after the last step.
+
+        Moments, noise and mini-batches go on from one piece to the next, so that the last item has the bits of `fit`
+        whatever `every` is; who has seen enough asks for no more.
+        """
+        if every < 1:
+            raise InputError("every", every, "must be at least 1", "ask for pieces of one step or more")
+        start = initialise(self.problem, hyper, seed) if params is None else params
+        leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
+        optimiser = torch.optim.Adam(leaves.values(), lr=self.solver.lr, fused=True)
+        generator = torch.Generator().manual_seed(seed + 1)
+        batches = _batches(data, self.solver, generator)
+        for step in range(1, self.solver.steps + 1):
+            batch = next(batches)
+            optimiser.zero_grad(set_to_none=True)
+            _losses(self.problem, leaves, hyper, batch, generator).sum().backward()
+            optimiser.step()
+            if step % every == 0 or step == self.solver.steps:
+                # A copy: the optimiser goes on in the same memory.
+                yield {key: value.detach().clone() for key, value in leaves.items()}
+
 
 def initialise(problem: Bilevel, hyper: Hyper, seed: int) -> Params:
     """Parameters for each of the B points of `hyper`, from one seed: batched, the same draws for every member."""
@@ -57,17 +80,7 @@ def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Adam, *, seed: int, p
     `seed` once for all members (common random numbers), so a member's result does not depend on its neighbours
     beyond rounding.
     """
-    start = initialise(problem, hyper, seed) if params is None else params
-    leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
-    optimiser = torch.optim.Adam(leaves.values(), lr=solver.lr, fused=True)
-    generator = torch.Generator().manual_seed(seed + 1)
-    batches = _batches(data, solver, generator)
-    for _ in range(solver.steps):
-        batch = next(batches)
-        optimiser.zero_grad(set_to_none=True)
-        _losses(problem, leaves, hyper, batch, generator).sum().backward()
-        optimiser.step()
-    return {key: value.detach() for key, value in leaves.items()}
+    return next(Recipe(problem, solver).training(hyper, data, seed=seed, every=solver.steps, params=params))
 
 
 def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator) -> torch.Tensor:

@@ -1,6 +1,8 @@
 """Is the ranking true, and did it pay: retraining, correlations, verdict, report."""
 
 from hcdc.evaluate.evaluation import Evaluation, Judge, bill, check_source
+from hcdc.evaluate.guard import Guard, Guarded
+from hcdc.evaluate.objective import STARTS, objective_for
 from hcdc.evaluate.ranking import (
     better_half,
     bootstrap,
@@ -14,6 +16,6 @@ from hcdc.evaluate.retrain import Scores, retrain
 from hcdc.evaluate.verdict import Verdict, verdict
 
 __all__ = [
-    "Evaluation", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source", "kendall",
-    "regret", "require_report", "retrain", "spearman", "verdict", "write_report",
+    "STARTS", "Evaluation", "Guard", "Guarded", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source",
+    "kendall", "objective_for", "regret", "require_report", "retrain", "spearman", "verdict", "write_report",
 ]  # fmt: skip
