@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Generator
@@ -45,12 +46,9 @@ def open_storage(place: str | None) -> BaseStorage:
         return InMemoryStorage()
     path = local(place)
     if path is not None and path.suffix == ".log":
-        try:
+        _check_journal(path)
+        with storage_errors(place):
             return JournalStorage(JournalFileBackend(str(path)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{path} is no journal of Optuna ({error}); choose another storage") from error
-        except OSError as error:
-            raise StorageError(f"cannot open {path}: {error.strerror}; choose another storage") from error
     if path is not None:
         _check_sqlite(path)
     with storage_errors(place):
@@ -77,6 +75,8 @@ def storage_errors(place: str | None) -> Generator[None]:
         if "locked" in reason:
             raise StorageError(_locked(place)) from error
         raise StorageError(f"the study in {place} cannot be used: {reason}") from error
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{place} is a damaged journal ({error}); remove the line, or choose another storage") from error
 
 
 @contextlib.contextmanager
@@ -100,6 +100,22 @@ def local(place: str) -> Path | None:
         return Path(place)
     name = place.removeprefix("sqlite:///")
     return Path(name) if name != place and name and not name.startswith((":memory:", "file:")) else None
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse a file whose first line is not one of a journal, without writing to it."""
+    try:
+        with path.open("a+b") as file:
+            file.seek(0)
+            line = file.readline()
+    except OSError as error:
+        raise StorageError(f"cannot open {path}: {error.strerror}; choose another storage") from error
+    try:
+        valid = not line or "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        valid = False
+    if not valid:
+        raise FormatError(f"{path} is no journal of Optuna; choose another storage")
 
 
 def _check_sqlite(path: Path) -> None:
