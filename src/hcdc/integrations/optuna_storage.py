@@ -53,6 +53,8 @@ def open_storage(place: str | None) -> BaseStorage:
         _check_sqlite(path)
     with storage_errors(place):
         try:
+            if path is not None and (not path.is_file() or path.stat().st_size == 0):
+                _make_sqlite(path)
             waiting = {"connect_args": {"timeout": TIMEOUT}} if path is not None else None
             return RDBStorage(place if "://" in place else f"sqlite:///{place}", engine_kwargs=waiting)
         except (ArgumentError, ImportError) as error:
@@ -100,6 +102,15 @@ def local(place: str) -> Path | None:
         return Path(place)
     name = place.removeprefix("sqlite:///")
     return Path(name) if name != place and name and not name.startswith((":memory:", "file:")) else None
+
+
+def _make_sqlite(path: Path) -> None:
+    """An empty database of Optuna, made elsewhere and renamed: a kill on the way leaves none, not one without its tables."""
+    from optuna.storages import RDBStorage
+
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    RDBStorage(f"sqlite:///{scratch}").engine.dispose()
+    os.replace(scratch, path)
 
 
 def _check_journal(path: Path) -> None:
