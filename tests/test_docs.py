@@ -16,7 +16,7 @@ BLOCKS = [
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.S))
 ]
-SMALLER = {"size=50": "size=10", "configs=24": "configs=4", "seeds=2": "seeds=1", "trials=40": "trials=3"}
+SMALLER = {"size=50": "size=10", "configs=24": "configs=4", "seeds=2": "seeds=1", "trials=40": "trials=3", "n_trials=12": "n_trials=2"}
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -14,7 +14,7 @@ _ROOMS = {
     "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
     "hcdc.data": ("GraphData", "ImageData", "NasBench201Table", "Real", "Source", "Splits", "from_pyg", "load"),
     "hcdc.errors": ("ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "RunExistsError", "SpaceError"),
-    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Judge", "verdict", "write_report"),
+    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Guard", "Judge", "objective_for", "verdict", "write_report"),
     "hcdc.integrations.ray": ("Ray",),
     "hcdc.models": ("ConvMix", "NasBench201", "PolyFilter", "problem_for"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),

@@ -173,6 +173,25 @@ def test_recipe_is_problem_and_solver() -> None:
     assert torch.equal(made["w"], expected["w"])
 
 
+@pytest.mark.parametrize("every", [1, 3, 4, 10, 11])
+@pytest.mark.parametrize("solver", [Adam(10), Adam(10, batch_size=4)], ids=["whole", "batches"])
+def test_pieces_end_in_the_bits_of_one_go(solver: Adam, every: int) -> None:
+    """Under noise and mini-batches too; a piece stays what it was when the next is made."""
+    point = ridge_point()
+    recipe, hyper = Recipe(Noisy(), solver), expand(point.hyper, 2)
+    pieces = [params["w"] for params in recipe.training(hyper, point.train, seed=3, every=every)]
+    assert len(pieces) == -(-10 // every)
+    assert torch.equal(pieces[-1], recipe.fit(hyper, point.train, seed=3)["w"])
+    for number, piece in enumerate(pieces[:-1], 1):
+        assert torch.equal(piece, fit(Noisy(), hyper, point.train, Adam(number * every, batch_size=solver.batch_size), seed=3)["w"])
+
+
+def test_pieces_of_no_steps_are_refused() -> None:
+    point = ridge_point()
+    with pytest.raises(InputError, match="`every` = 0"):
+        next(Recipe(Ridge(), Adam(3)).training(expand(point.hyper, 1), point.train, seed=0, every=0))
+
+
 @pytest.mark.parametrize(("settings", "named"), [
     ({"steps": 0}, "steps"), ({"lr": 0.0}, "lr"), ({"lr": -math.inf}, "lr"), ({"batch_size": 0}, "batch_size"),
 ])  # fmt: skip

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 import torch
 
-from hcdc.search import ALGORITHMS, Grid, HypergradientDescent, Objective
+from hcdc.search import ALGORITHMS, Grid, HypergradientDescent, Objective, Trial, ranked
 from hcdc.search.base import WORST
 from hcdc.spaces import Choice, Real, Space
+from hcdc.store import Ledger
 from hcdc.testing import check_searcher
 from tests import small
 
@@ -60,7 +61,7 @@ def test_the_grid_is_the_finest_that_fits(trials, points):
     class Count:
         space = Space({"a": Real(0, 1), "b": Real(0, 1)})
 
-        def trials(self, configs, seed):
+        def trials(self, configs, seed, kept):
             return tuple(configs)
 
     assert len(Grid().run(Count(), trials=trials, seed=0)) == min(points**2, trials)
@@ -70,7 +71,66 @@ def test_a_grid_of_choices_alone_ends():
     class Count:
         space = Space({"a": Choice(("x", "y", "z"))})
 
-        def trials(self, configs, seed):
+        def trials(self, configs, seed, kept):
             return tuple(configs)
 
     assert len(Grid().run(Count(), trials=50, seed=0)) == 3
+
+
+def bits(found):
+    return [(trial.config, trial.score) for trial in found]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("splits", [small.graph, small.images])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_interrupted_search_goes_on_to_the_same_bits(name, splits, tmp_path, monkeypatch):
+    """Whichever result it was interrupted after, and without training again what was finished."""
+    monkeypatch.setattr("hcdc.bilevel.problem.TOGETHER", 4)
+    goal, made = objective(splits()), []
+    put = Ledger.put
+
+    def counted(self, cause, result):
+        put(self, cause, result)
+        made.append(result)
+        if len(made) == stop:
+            raise Killed
+
+    monkeypatch.setattr(Ledger, "put", counted)
+    stop = None
+    whole = ALGORITHMS[name].run(goal, trials=12, seed=2, checkpoint=tmp_path / "whole")
+    total = len(made)
+    assert total >= 2
+    for stop in {1, total - 1}:
+        made.clear()
+        with pytest.raises(Killed):
+            ALGORITHMS[name].run(goal, trials=12, seed=2, checkpoint=tmp_path / f"broken{stop}")
+        resumed = ALGORITHMS[name].run(goal, trials=12, seed=2, checkpoint=tmp_path / f"broken{stop}")
+        assert bits(resumed) == bits(whole)
+        assert len(made) == total
+    assert bits(ALGORITHMS[name].run(goal, trials=12, seed=2)) == bits(whole)
+
+
+def test_what_was_kept_for_other_data_or_another_space_is_not_taken(tmp_path):
+    goal = objective()
+    ALGORITHMS["random"].run(goal, trials=2, seed=0, checkpoint=tmp_path)
+    others = [dataclasses.replace(goal, val=goal.train), dataclasses.replace(goal, space=Space({name: Real(-2, 2) for name in goal.space.axes}))]
+    for other in others:
+        before = len(list(tmp_path.iterdir()))
+        assert bits(ALGORITHMS["random"].run(other, trials=2, seed=0, checkpoint=tmp_path)) == bits(ALGORITHMS["random"].run(other, trials=2, seed=0))
+        assert len(list(tmp_path.iterdir())) == before + 1
+
+
+def test_a_hypergradient_that_is_not_finite_leaves_a_trajectory_where_it_is(monkeypatch):
+    goal = objective()
+    monkeypatch.setattr(Objective, "slopes", lambda self, params, hyper: torch.full((len(hyper["filter"]), 3), float("nan")))
+    found = HypergradientDescent(starts=2).run(goal, trials=4, seed=0)
+    assert bits(found[:2]) == bits(found[2:])
+
+
+def test_a_pruned_trial_ranks_after_all_that_were_not():
+    trials = [Trial({"a": 1.0}, 0.1, 1.0, True), Trial({"a": 2.0}, 0.9, 1.0), Trial({"a": 3.0}, 0.5, 1.0)]
+    assert [trial.score for trial in ranked(trials)] == [0.5, 0.9, 0.1]

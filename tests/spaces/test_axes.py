@@ -244,3 +244,32 @@ def test_bad_configurations_are_refused(config: dict[str, Any], named: str) -> N
     for use in (space.check, space.relax):
         with pytest.raises(SpaceError, match=named):
             use(config)
+
+
+WIDE = Space({"a.0": Real(-1, 1), "a.1": Real(-1, 1), "n": Int(1, 5), "op": Choice(("x", "y"))})
+
+
+@pytest.mark.parametrize(("changes", "beyond"), [
+    ({}, []),
+    ({"a.0": Real(-0.5, 1), "n": Int(2, 3)}, []),
+    ({"a.1": Int(-1, 1)}, []),
+    ({"a.0": Real(-1, 1.5)}, ["a.0"]),
+    ({"a.0": Real(-2, 0), "n": Int(0, 5)}, ["a.0", "n"]),
+    ({"n": Real(1, 5)}, ["n"]),
+    ({"n": Real(1.5, 2.5)}, ["n"]),
+    ({"op": Choice(("y", "x"))}, ["op"]),
+    ({"op": Choice(("x", "y", "z"))}, ["op"]),
+    ({"op": Real(0, 1)}, ["op"]),
+    ({"more": Real(0, 1)}, ["more"]),
+    ({"a.0": Real(-1, 2), "more": Real(0, 1)}, ["a.0", "more"]),
+])  # fmt: skip
+def test_beyond_names_the_axes_with_values_that_the_space_lacks(changes, beyond):
+    assert WIDE.beyond(Space({**WIDE.axes, **changes})) == beyond
+
+
+def test_beyond_names_axes_that_are_left_out():
+    assert WIDE.beyond(Space({"n": Int(1, 5)})) == ["a.0", "a.1", "op"]
+
+
+def test_shapes_are_those_of_the_tensors():
+    assert WIDE.shapes() == {"a": [2], "n": [1], "op": [1, 2]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -95,6 +95,21 @@ class Recipe(NamedTuple):
     def fit(self, hyper: Hyper, data: Any, *, seed: int) -> Params:
         return fit(self.problem, hyper, data, self.solver, seed=seed)
 
+    def training(self, hyper: Hyper, data: Any, *, seed: int, every: int, params: Params | None = None) -> Iterator[Params]:
+        """`fit` in pieces: the parameters after each `every` steps, and after the last step.
+
+        Moments, noise and mini-batches go on from one piece to the next, so that the last item has the bits of `fit`
+        whatever `every` is; who has seen enough asks for no more.
+        """
+        if every < 1:
+            raise InputError("every", every, "must be at least 1", "ask for pieces of one step or more")
+        start = initialise(self.problem, hyper, seed) if params is None else params
+
+        def losses(leaves: TensorDict, batch: Any, generator: torch.Generator) -> Tensor:
+            return _losses(self.problem, leaves, hyper, batch, generator)
+
+        yield from descending(losses, start, data, self.solver, seed=seed, every=every)
+
 
 def initialise(problem: Bilevel, hyper: Hyper, seed: int) -> Params:
     """Parameters for each of the B points of `hyper`, from one seed: batched, the same draws for every member."""
@@ -110,16 +125,16 @@ def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Solver, *, seed: int,
     `seed` once for all members (common random numbers), so a member's result does not depend on its neighbours
     beyond rounding.
     """
-    start = initialise(problem, hyper, seed) if params is None else params
-
-    def losses(leaves: TensorDict, batch: Any, generator: torch.Generator) -> Tensor:
-        return _losses(problem, leaves, hyper, batch, generator)
-
-    return descend(losses, start, data, solver, seed=seed)
+    return next(Recipe(problem, solver).training(hyper, data, seed=seed, every=solver.steps, params=params))
 
 
 def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int) -> Params:
     """The parameters after `solver` has lowered the sum of `losses` from `start`, on batches drawn from `seed`."""
+    return next(descending(losses, start, data, solver, seed=seed, every=solver.steps))
+
+
+def descending(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, every: int) -> Iterator[Params]:
+    """`descend` in pieces: the parameters after each `every` steps, and after the last step."""
     leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
     optimiser = solver.optimiser(list(leaves.values()))
     generator = torch.Generator().manual_seed(seed + 1)
@@ -134,7 +149,9 @@ def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: i
         for group in optimiser.param_groups:
             group["lr"] = solver.rate(step)
         optimiser.step()
-    return {key: value.detach() for key, value in leaves.items()}
+        if (step + 1) % every == 0 or step + 1 == solver.steps:
+            # A copy: the optimiser goes on in the same memory.
+            yield {key: value.detach().clone() for key, value in leaves.items()}
 
 
 def _clip(leaves: list[Tensor], limit: float, size: int) -> None:

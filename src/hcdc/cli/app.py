@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hcdc.cli import commands
+from hcdc.cli import commands, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
@@ -84,16 +84,24 @@ def evaluate(
 @app.command()
 def search(
     folder: Folder,
-    algorithm: Annotated[str, typer.Option(help="grid, random or hypergradient.")] = "random",
-    trials: Annotated[int, typer.Option(help="Configurations to train.")] = 80,
+    algorithm: Annotated[str, typer.Option(help="grid, random, hypergradient, or Optuna's tpe, cmaes, hyperband.")] = "random",
+    trials: Annotated[int, typer.Option(help="Configurations to train; for a study that goes on, finished ones in all.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search kept in DIR; a study in --storage always goes on.")] = False,
+    storage: Annotated[str | None, typer.Option(help="Optuna: URL of a database, or path of a SQLite file or a .log [default: in DIR].")] = None,
+    guard: Annotated[int | None, typer.Option(help="Train the best so many on the full data before one is recommended.")] = None,
+    axis: Annotated[list[str] | None, typer.Option(metavar="NAME=LOW:HIGH", help="Search another range of a numeric axis; repeatable.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --axis go beyond what DIR was condensed for.")] = False,
+    root: Root = None,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Search hyperparameters on the condensed set in DIR."""
-    _emit(commands.search(folder, algorithm, trials, seed, commands.Where(engine, address, workers)), as_json)
+    where = commands.Where(engine, address, workers)
+    request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where)
+    _emit(searching.search(request), as_json)
 
 
 @app.command()
@@ -122,5 +130,5 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; `hcdc condense ... --resume` goes on from the last checkpoint\n")
+        sys.stderr.write("interrupted; the same command with --resume goes on from what was kept\n")
         raise SystemExit(130) from None

@@ -99,7 +99,7 @@ def condense(request: Condense) -> Answer:
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
     sys.stderr.write(line + "\n")
-    with locked(request.out), request.where.opened() as engine, _bar(f"condensing {source.name} with {method.name}") as update:
+    with locked(request.out), request.where.opened() as engine, bar(f"condensing {source.name} with {method.name}") as update:
         _refuse_a_run(request, checkpoint.exists)
         task = replace(task, engine=engine)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
@@ -139,7 +139,7 @@ def evaluate(request: Evaluate) -> Answer:
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = load_condensed(folder)
     source = load(condensed.card.data.name, request.root)
-    with request.where.opened() as engine, _bar("training") as update:
+    with request.where.opened() as engine, bar("training") as update:
         judge = replace(judge, engine=engine)
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
     judged = verdict(evaluation.facts)
@@ -148,29 +148,6 @@ def evaluate(request: Evaluate) -> Answer:
     command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
     report = write_report(folder / "report.html", condensed, evaluation, _trials(folder), command=command)
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
-
-
-def search(folder: Path, algorithm: str, trials: int, seed: int, where: Where) -> Answer:
-    """Search on the condensed set; writes search-ALGORITHM.json with every trial."""
-    from hcdc.condense import recipe_from_card
-    from hcdc.search import ALGORITHMS, Objective
-    from hcdc.store import load_condensed, write_json
-
-    if algorithm not in ALGORITHMS:
-        raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
-    where.need(algorithm != "hypergradient", "algorithm", algorithm, "take grid or random, or leave --engine out")
-    condensed = load_condensed(folder)
-    recipe = recipe_from_card(condensed.card.recipes["condensed"])
-    with where.opened() as engine:
-        objective = Objective(recipe, condensed.space, condensed.train, condensed.val, engine=engine)
-        found = ALGORITHMS[algorithm].run(objective, trials=trials, seed=seed)
-    ranked = sorted(found, key=lambda trial: trial.score)
-    best, seconds = ranked[0], sum(trial.seconds for trial in found)
-    facts = {"algorithm": algorithm, "trials": len(found), "seed": seed, "best_config": best.config, "best_score": best.score, "seconds": seconds}
-    write_json(folder / f"search-{algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked]})
-    top = [f"  {trial.score:.4f}  {_config(trial.config)}" for trial in ranked[:5]]
-    head = f"{len(found)} trials by {algorithm} in {seconds:.1f} s; the best five by {condensed.card.recipes['condensed']['problem']['criterion']}:"
-    return Answer(facts, (head, *top, "Retrain the best few on the full data before you choose."))
 
 
 def show(folder: Path) -> Answer:
@@ -208,19 +185,15 @@ def verify(folder: Path) -> Answer:
 
 def _trials(folder: Path) -> list[Any]:
     """The trials of the searches made on this artefact, best first."""
-    from hcdc.search import Trial
+    from hcdc.search import Trial, ranked
     from hcdc.store import read_json
 
     found = [Trial(**trial) for path in sorted(folder.glob("search-*.json")) for trial in read_json(path)["all"]]
-    return sorted(found, key=lambda trial: trial.score)
-
-
-def _config(config: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items())
+    return ranked(found)
 
 
 @contextlib.contextmanager
-def _bar(label: str) -> Generator[Callable[..., None]]:
+def bar(label: str) -> Generator[Callable[..., None]]:
     """A progress bar on stderr: update(done, total, new label or None)."""
     from rich.console import Console
     from rich.progress import (
@@ -234,9 +207,9 @@ def _bar(label: str) -> Generator[Callable[..., None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(label, total=None)
+        task = progress.add_task(label, total=None)
 
         def update(done: int, total: int, description: str | None = None) -> None:
-            progress.update(bar, completed=done, total=total, description=description or label)
+            progress.update(task, completed=done, total=total, description=description or label)
 
         yield update

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, batch_size, stack, take
+from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, together
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
 from hcdc.condense.points import Measure, Points, descend, total_derivative
-from hcdc.condense.task import Condenser, Task
+from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.errors import ConvergenceError
-from hcdc.store import Groups
+from hcdc.spaces import Space
+from hcdc.store import Card, Groups, space_from_card
 
 REJECTED = 20
 """Consecutive rejected steps after which a run is given up."""
@@ -55,6 +57,9 @@ class Algorithm1:
     updates: int = 10
     interval: int = 20
     rate: float = 0.35
+
+
+DRIVERS: dict[str, type[Bank] | type[Algorithm1]] = {"Bank": Bank, "Algorithm1": Algorithm1}
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,7 @@ class HCDC:
         chunk, stage = divmod(number, driver.stages)
         problem, train, seed = task.condensed.problem, self._train(task, state), 100 * chunk + stage
         if stage == 0:
-            count = min(driver.chunk, driver.starts - chunk * driver.chunk)
-            generator = task.generator(7, chunk)
-            hyper = stack([task.space.interior(generator) for _ in range(count)])
+            hyper = stack(began(driver, task.space, task.seed, chunk))
             start, solver = packed(hyper, initialise(problem, hyper, task.seed + seed)), task.condensed.solver
         else:
             start, solver = state["trajectory"], replace(task.condensed.solver, steps=driver.more)
@@ -146,8 +149,7 @@ class HCDC:
         repeat, update = divmod(number, driver.updates)
         train = self._train(task, state)
         if update == 0:
-            generator = task.generator(7)
-            hyper = stack([task.space.interior(generator) for _ in range(driver.trajectories)])
+            hyper = stack(began(driver, task.space, task.seed))
             params = initialise(task.condensed.problem, hyper, task.seed + repeat)
         else:
             hyper, params = split(state["trajectory"])
@@ -192,6 +194,26 @@ def explored(measure: Measure, task: Task, train: Any, solver: Adam, start: Tens
     hyper, params = split(start)
     params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + seed, params=params)
     return measure(task, train, params, hyper, seed)
+
+
+def began(driver: Bank | Algorithm1, space: Space, seed: int, chunk: int = 0) -> list[Hyper]:
+    """The points at which the trajectories of a `chunk` of the bank, or all of Algorithm 1, begin."""
+    if isinstance(driver, Bank):
+        generator, count = generator_for(seed, 7, chunk), min(driver.chunk, driver.starts - chunk * driver.chunk)
+    else:
+        generator, count = generator_for(seed, 7), driver.trajectories
+    return [space.interior(generator) for _ in range(count)]
+
+
+def first_configs(card: Card, count: int) -> list[dict[str, float | int | str]]:
+    """The configurations nearest to the first `count` points at which the condensation of `card` began, as many as there
+    are in its first chunk; none where its method follows no trajectories."""
+    settings = dict(card.settings.get("driver") or {})
+    kind = DRIVERS.get(settings.pop("type", ""))
+    if kind is None or set(settings) != {each.name for each in fields(kind)}:
+        return []
+    space = space_from_card(card.space)
+    return [space.round(point) for point in began(kind(**settings), space, card.seed)[:count]]
 
 
 def merged(state: Groups) -> Groups:

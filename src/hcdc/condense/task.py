@@ -52,11 +52,8 @@ class Task:
                 raise InputError(name, wanted, rule, "choose a number in between")
 
     def generator(self, *salts: int) -> torch.Generator:
-        """A generator that depends on the seed and `salts` alone, so that a resumed run draws what it would have drawn."""
-        mixed = 0x9E3779B97F4A7C15
-        for salt in (self.seed, *salts):
-            mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
-        return torch.Generator().manual_seed(mixed)
+        """`generator_for` the seed of the task."""
+        return generator_for(self.seed, *salts)
 
 
 class Condenser(Protocol):
@@ -80,6 +77,14 @@ class Condenser(Protocol):
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
         """Synthetic training and validation containers."""
         ...
+
+
+def generator_for(seed: int, *salts: int) -> torch.Generator:
+    """A generator that depends on `seed` and `salts` alone, so that a resumed run draws what it would have drawn."""
+    mixed = 0x9E3779B97F4A7C15
+    for salt in (seed, *salts):
+        mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
+    return torch.Generator().manual_seed(mixed)
 
 
 def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tuple[Recipe, Recipe]:

@@ -2,6 +2,8 @@
 
 from hcdc.evaluate.cells import CellTrainer
 from hcdc.evaluate.evaluation import Evaluation, Judge, bill, check_source
+from hcdc.evaluate.guard import Guard, Guarded
+from hcdc.evaluate.objective import STARTS, objective_for
 from hcdc.evaluate.ranking import (
     better_half,
     bootstrap,
@@ -16,6 +18,7 @@ from hcdc.evaluate.verdict import Verdict, verdict
 from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 
 __all__ = [
-    "CellTrainer", "Evaluation", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap", "ceiling", "check_source", "flops",
-    "jacov", "kendall", "naswot", "parameters", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
+    "STARTS", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Scores", "Verdict", "better_half", "bill", "bootstrap",
+    "ceiling", "check_source", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters", "regret", "require_report", "retrain",
+    "spearman", "synflow", "verdict", "write_report",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
 from hcdc.evaluate.evaluation import Evaluation
 from hcdc.evaluate.verdict import show, verdict
-from hcdc.search import Trial
+from hcdc.search import Trial, ranked
 from hcdc.store import Condensed, write_bytes
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def tried(trials: Sequence[Trial] | None) -> Table | None:
     """The best of a search, lowest score first; None without one."""
     if not trials:
         return None
-    ranked = sorted(trials, key=lambda trial: trial.score)[:TOP]
-    rows = [[str(at + 1), configuration(trial.config), number(trial.score), duration(trial.seconds)] for at, trial in enumerate(ranked)]
+    best = ranked(trials)[:TOP]
+    rows = [[str(at + 1), configuration(trial.config), number(trial.score), duration(trial.seconds)] for at, trial in enumerate(best)]
     return Table((f"place of {len(trials)}", "configuration", "score here", "time"), rows)
 
 

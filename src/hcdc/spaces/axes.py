@@ -155,6 +155,16 @@ class Space:
         values = [axis.grid(points) for axis in self.axes.values()]
         return [dict(zip(self.axes, combination, strict=True)) for combination in itertools.product(*values)]
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Name and shape of every hyperparameter tensor."""
+        return {name: list(value.shape) for name, value in sorted(self.interior(torch.Generator()).items())}
+
+    def beyond(self, other: Space) -> list[str]:
+        """Axes of `other` with values that this space lacks, and axes that only one of the two has."""
+        common = [name for name in other.axes if name in self.axes]
+        wider = [name for name in common if not _within(other.axes[name], self.axes[name])]
+        return [*wider, *sorted(set(other.axes) ^ set(self.axes))]
+
     def check(self, config: Config) -> None:
         """Raise `SpaceError` unless `config` has a value on every axis, admissible, and nothing else."""
         differing = sorted(set(config) ^ set(self.axes))
@@ -203,6 +213,16 @@ class Space:
                 draws = torch.rand(point[group].shape, generator=generator).clamp_min(1e-12).log().neg()
                 point[group] = draws / draws.sum(-1, keepdim=True)
         return point
+
+
+def _within(axis: Axis, other: Axis) -> bool:
+    """Whether `other` admits every value of `axis`; a choice must have the same options in the same order, which is that
+    of its weights."""
+    if isinstance(axis, Choice) or isinstance(other, Choice):
+        return axis == other
+    if isinstance(other, Int) and not isinstance(axis, Int):
+        return False
+    return other.admits(axis.low) and other.admits(axis.high)
 
 
 def _simplex(value: Tensor) -> Tensor:

@@ -1,0 +1,150 @@
+"""What `hcdc search` does, free of flags."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcdc.cli.commands import Answer, Where, bar
+from hcdc.errors import InputError, RunExistsError
+
+if TYPE_CHECKING:
+    from hcdc.evaluate import Guarded
+    from hcdc.search import Searcher, Trial
+    from hcdc.spaces import Space
+    from hcdc.store import Condensed
+
+
+@dataclass(frozen=True)
+class Search:
+    """The arguments of `hcdc search`; `axes` are texts NAME=LOW:HIGH, `guard` is how many are retrained (None: none)."""
+
+    folder: Path
+    algorithm: str
+    trials: int
+    seed: int
+    resume: bool = False
+    storage: str | None = None
+    guard: int | None = None
+    axes: tuple[str, ...] = ()
+    force: bool = False
+    root: Path | None = None
+    where: Where = Where()
+
+
+def search(request: Search) -> Answer:
+    """Search on the condensed set; writes search-ALGORITHM.json with every trial.
+
+    What is finished is kept in search-ALGORITHM/ as it comes. The folder goes when the search is done, but for a study
+    of Optuna, which more trials can go on with.
+    """
+    from hcdc.data import load
+    from hcdc.evaluate import Guard, check_source, objective_for
+    from hcdc.search import check_trials, ranked
+    from hcdc.store import Ledger, load_condensed, write_json
+
+    check_trials(request.trials)
+    searcher, studies = _searcher(request)
+    request.where.need(request.algorithm in ("grid", "random"), "algorithm", request.algorithm, "take grid or random, or leave --engine out")
+    folder = request.folder
+    guard = None if request.guard is None else Guard(request.guard, ledger=Ledger(folder / "trainings"))
+    condensed = load_condensed(folder)
+    objective = objective_for(condensed, _ranges(condensed.space, request.axes), force=request.force)
+    source = None if guard is None else load(condensed.card.data.name, request.root)
+    if source is not None:
+        check_source(condensed, source)
+    kept = None if request.storage else folder / f"search-{request.algorithm}"
+    if kept is not None and kept.exists() and not request.resume:
+        raise RunExistsError(f"{kept}: holds a search already; add --resume to go on with it, or remove that folder to start anew")
+    with request.where.opened() as engine:
+        found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
+    guarded = None
+    if guard is not None and source is not None:
+        with bar("training on the full data") as update:
+            guarded = guard(condensed, source, found, space=objective.space, progress=update)
+    facts = _facts(request, condensed, found, guarded)
+    write_json(folder / f"search-{request.algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked(found)]})
+    if kept is not None and not studies:
+        shutil.rmtree(kept, ignore_errors=True)
+    return Answer(facts, _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"]))
+
+
+def _searcher(request: Search) -> tuple[Searcher, bool]:
+    """The searcher, and whether it keeps a study of Optuna."""
+    from hcdc.integrations import optuna
+    from hcdc.search import ALGORITHMS
+
+    if request.algorithm in optuna.ALGORITHMS:
+        return replace(optuna.ALGORITHMS[request.algorithm], storage=request.storage), True
+    if request.algorithm not in ALGORITHMS:
+        names = ", ".join([*ALGORITHMS, *optuna.ALGORITHMS])
+        raise InputError("algorithm", request.algorithm, f"must be one of {names}", "choose one of these")
+    if request.storage is not None:
+        raise InputError(
+            "storage", request.storage, f"is for {', '.join(optuna.ALGORITHMS)}", f"leave it out: {request.algorithm} keeps its trials in DIR"
+        )
+    return ALGORITHMS[request.algorithm], False
+
+
+def _ranges(space: Space, axes: tuple[str, ...]) -> Space:
+    """`space` with the ranges that NAME=LOW:HIGH name."""
+    from hcdc.spaces import Choice, Int, Space
+
+    changed = dict(space.axes)
+    for text in axes:
+        name, _, ends = text.partition("=")
+        axis = changed.get(name)
+        if axis is None or isinstance(axis, Choice):
+            numeric = [name for name, axis in space.axes.items() if not isinstance(axis, Choice)]
+            raise InputError("axis", text, f"must name a numeric axis, of which there are {', '.join(numeric) or 'none'}", "write NAME=LOW:HIGH")
+        number = int if isinstance(axis, Int) else float
+        try:
+            low, high = (number(end) for end in ends.split(":"))
+        except ValueError as error:
+            kind = "integers" if isinstance(axis, Int) else "numbers"
+            raise InputError("axis", text, f"must give two {kind}", f"write {name}={axis.low}:{axis.high}, or other ends") from error
+        changed[name] = replace(axis, low=low, high=high)
+    return Space(changed)
+
+
+def _facts(request: Search, condensed: Condensed, found: tuple[Trial, ...], guarded: Guarded | None) -> dict[str, Any]:
+    from hcdc.search import ranked
+
+    best, seconds = ranked(found)[0], sum(trial.seconds for trial in found)
+    bill = {"seconds_condense": condensed.card.seconds, "seconds_search": seconds}
+    facts: dict[str, Any] = {"algorithm": request.algorithm, "trials": len(found), "pruned": sum(trial.pruned for trial in found)}
+    facts |= {"seed": request.seed, "best_config": best.config, "best_score": best.score, "recommended_config": best.config, "seconds": seconds}
+    if guarded is not None:
+        one = guarded.seconds / (len(guarded.candidates) * len(guarded.candidates[0].real))
+        bill |= {"seconds_guard": guarded.seconds, "seconds_same_trials_on_full_estimate": one * len(found)}
+        facts |= {"recommended_config": guarded.facts["recommended_config"], "guard": guarded.facts}
+    return facts | {"bill": bill}
+
+
+def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> tuple[str, ...]:
+    from hcdc.search import ranked
+
+    top = [f"  {trial.score:.4f}  {_config(trial.config)}" for trial in ranked(found)[:5]]
+    ended = f", {facts['pruned']} of them ended early" if facts["pruned"] else ""
+    head = f"{facts['trials']} trials by {facts['algorithm']}{ended} in {facts['seconds']:.1f} s; the best five by {criterion}:"
+    if "guard" not in facts:
+        return (head, *top, "Train the best few on the full data before you choose: --guard 5 does.")
+    guard, bill = facts["guard"], facts["bill"]
+    stayed = "stayed first" if guard["first_held"] else f"fell behind the one in place {guard['recommended_place']}"
+    noise = ", within the noise of seeds" if guard["first_within_noise"] and not guard["first_held"] else ""
+    tau = "–" if guard["kendall"] is None else f"{guard['kendall']:.2f}"
+    early = "; the rest could be left out" if guard["stopped_early"] else ""
+    return (
+        head,
+        *top,
+        f"On the full data, {guard['trained']} of the best trained {guard['seeds']} times: the first {stayed}{noise}; Kendall {tau}{early}.",
+        f"Recommended: {_config(facts['recommended_config'])}",
+        f"Bill: condensing {bill['seconds_condense']:.1f} s, search {bill['seconds_search']:.1f} s, guard {bill['seconds_guard']:.1f} s; "
+        f"the same trials on the full data, one at a time: about {bill['seconds_same_trials_on_full_estimate']:.1f} s.",
+    )
+
+
+def _config(config: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items())

@@ -1,0 +1,165 @@
+"""The guard: the best of a search, trained on the full data before one of them is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from hcdc.bilevel import WORST
+from hcdc.condense import recipe_from_card
+from hcdc.data import Source
+from hcdc.errors import InputError
+from hcdc.evaluate.evaluation import check_source
+from hcdc.evaluate.ranking import kendall
+from hcdc.evaluate.retrain import Scores, retrain
+from hcdc.search import Trial, ranked
+from hcdc.spaces import Space
+from hcdc.store import Condensed, Ledger, library_versions
+
+BEATEN = 2
+"""Candidates in a row that must have lost to the first before those after them are taken to have lost too."""
+
+ERRORS = 2.0
+"""Standard errors of a difference by which one mean must be worse than another to have lost to it (95 % on two sides)."""
+
+
+class Candidate(NamedTuple):
+    """A trial on S, and the real validation criterion of its configuration from each seed (lower is better)."""
+
+    trial: Trial
+    real: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.real) / len(self.real)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guard found: `candidates` in the order of S, those that were trained, and the seconds that it took."""
+
+    candidates: tuple[Candidate, ...]
+    seconds: float
+    stopped: bool = False
+
+    @property
+    def best(self) -> int:
+        """Place in the order of S, from 0, of the lowest mean on the real validation data."""
+        means = [each.mean for each in self.candidates]
+        return means.index(min(means))
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation over seeds of one training, pooled over the candidates; those that diverged left out."""
+        spreads = [torch.tensor(each.real, dtype=torch.float64).var().item() for each in self.candidates if max(each.real) < WORST]
+        return math.sqrt(sum(spreads) / len(spreads)) if spreads else 0.0
+
+    def lost(self, one: int, other: int) -> bool:
+        """Whether candidate `one` is worse than `other` by more than seeds explain: `ERRORS` noise sqrt(2 / seeds)."""
+        first, second = self.candidates[one], self.candidates[other]
+        return first.mean - second.mean > ERRORS * self.noise * math.sqrt(2 / len(first.real))
+
+    def settled(self) -> bool:
+        """Whether those that S ranks below the trained ones can be left out; the rule is in `Guard`."""
+        last = len(self.candidates) - 1
+        return last >= BEATEN and self.best == 0 and all(self.lost(place, 0) for place in range(last - BEATEN + 1, last + 1))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it as plain JSON; a correlation that cannot be had (one candidate, a tie of all) is None."""
+        small, full = torch.tensor([each.trial.score for each in self.candidates]), torch.tensor([each.mean for each in self.candidates])
+        tau = kendall(small, full) if small.numel() > 1 else float("nan")
+        rows = [{"config": each.trial.config, "score": each.trial.score, "full": list(each.real)} for each in self.candidates]
+        return {
+            "trained": len(self.candidates),
+            "seeds": len(self.candidates[0].real),
+            "stopped_early": self.stopped,
+            "first_held": self.best == 0,
+            "first_within_noise": not self.lost(0, self.best),
+            "kendall": tau if math.isfinite(tau) else None,
+            "noise": self.noise,
+            "recommended_place": self.best + 1,
+            "recommended_config": self.candidates[self.best].trial.config,
+            "seconds": self.seconds,
+            "candidates": rows,
+        }
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Train the `keep` best different configurations of a search on the full data, in the order of S, from `seeds` seeds each.
+
+    They are trained as the card's `full` recipe says and judged by its criterion on the real validation data; test data
+    is not looked at. The configuration with the lowest mean is recommended.
+
+    The guard stops before the last when S's first is still the best and the `BEATEN` candidates trained last both lost
+    to it by more than seeds explain. The reason: all that are left rank below these two on S, so one of them could win
+    only if S had it wrong past two configurations that the full data tells from the best. That trusts S as far as it
+    was just seen to be right, and is no proof; where the best lie within the noise of each other, all are trained.
+    A search whose trials were ended early (`pruned`) offers only those that were not. Finished trainings are kept in
+    `ledger`, and their seconds count whenever they were spent.
+    """
+
+    keep: int = 5
+    seeds: int = 3
+    ledger: Ledger = field(default_factory=lambda: Ledger(None))
+
+    def __post_init__(self) -> None:
+        if self.keep < 2:
+            raise InputError("guard", self.keep, "must be at least 2, as one configuration has no order", "keep 2 or more")
+        if self.seeds < 2:
+            raise InputError("seeds", self.seeds, "must be at least 2, to tell noise from order", "ask for two seeds or more")
+
+    def __call__(
+        self,
+        condensed: Condensed,
+        source: Source,
+        trials: Sequence[Trial],
+        *,
+        space: Space | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Guarded:
+        """`space` is the one that was searched (None: that of `condensed`).
+
+        Raises `InputError` when `source` is not the data that `condensed` was made from, or there is no trial to keep.
+        """
+        check_source(condensed, source)
+        kept = best_different(trials, self.keep)
+        if not kept:
+            raise InputError("trials", len(trials), "must hold one that was not pruned", "search with more trials")
+        found = Guarded((), 0.0)
+        for number, trial in enumerate(kept, 1):
+            scores = self._scores(condensed, source, space or condensed.space, trial)
+            real = tuple(float(value) for value in scores.criterion["val"][:, 0])
+            found = Guarded((*found.candidates, Candidate(trial, real)), found.seconds + scores.seconds)
+            if progress is not None:
+                progress(number, len(kept))
+            if number < len(kept) and found.settled():
+                return Guarded(found.candidates, found.seconds, stopped=True)
+        return found
+
+    def _scores(self, condensed: Condensed, source: Source, space: Space, trial: Trial) -> Scores:
+        """Of one configuration, [seeds, 1]."""
+        card, parts = condensed.card.recipes["full"], list[Scores]()
+        versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
+        hyper = space.relax_all([trial.config])
+        for seed in range(self.seeds):
+            cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": versions}
+            known = self.ledger.get(cause)
+            if known is None:
+                made = retrain(recipe_from_card(card), hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed)
+                self.ledger.put(cause, known := made.to_json())
+            parts.append(Scores.from_json(known))
+        return Scores.join(parts)
+
+
+def best_different(trials: Sequence[Trial], count: int) -> list[Trial]:
+    """The first `count` of the ranked trials that were not pruned, each configuration once."""
+    found: dict[tuple[tuple[str, float | int | str], ...], Trial] = {}
+    for trial in ranked([trial for trial in trials if not trial.pruned]):
+        found.setdefault(tuple(sorted(trial.config.items())), trial)
+    return list(found.values())[:count]
