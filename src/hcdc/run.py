@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hcdc.bilevel import CG, Implicit
 from hcdc.condense import (
     GCOND_X,
@@ -80,15 +78,10 @@ def task_for(
     condensed, full = default_recipes(source.splits.train, family, **settings)
     problem: Any = condensed.problem
     own: Space = problem.space()
-    if space is not None and _shapes(space) != _shapes(own):
-        raise SpaceError("space", _shapes(space), f"the family reads {_shapes(own)}", "give every axis of the family, with ranges of your own")
+    if space is not None and space.shapes() != own.shapes():
+        raise SpaceError("space", space.shapes(), f"the family reads {own.shapes()}", "give every axis of the family, with ranges of your own")
     budget = Budget(size, size if val_size is None else val_size)
     return Task(condensed, full, source.splits.real, space or own, budget, seed)
-
-
-def _shapes(space: Space) -> dict[str, list[int]]:
-    """Name and shape of every hyperparameter tensor of a space."""
-    return {name: list(value.shape) for name, value in sorted(space.interior(torch.Generator()).items())}
 
 
 def condense_source(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hcdc.errors import InputError, RunExistsError
+from hcdc.errors import FormatError, InputError, RunExistsError
 
 
 class Answer(NamedTuple):
@@ -49,6 +49,7 @@ def condense(request: Condense) -> Answer:
 
     checkpoint = Checkpoint(request.out / "checkpoint")
     if request.resume and (request.out / "card.json").exists():
+        checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
     source = load(request.data, request.root, download=request.download)
@@ -75,35 +76,36 @@ def _refuse_a_run(request: Condense, unfinished: bool) -> None:
 
 
 def evaluate(folder: Path, configs: int, seeds: int, config_seed: int, cache: Path | None, root: Path | None) -> Answer:
-    """Judge an artefact; writes evaluation.json and report.html beside it."""
+    """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
     from hcdc.evaluate import Judge, require_report, verdict, write_report
-    from hcdc.store import Ledger, load_condensed, write_json
+    from hcdc.store import Ledger, load_condensed, locked, write_json
 
     require_report()
     judge = Judge(configs, seeds, config_seed, Ledger(cache or folder / "trainings"))
     condensed = load_condensed(folder)
     source = load(condensed.card.data.name, root)
-    with _bar("training") as update:
+    trials = trials_of(folder)
+    with locked(folder), _bar("training") as update:
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
-    judged = verdict(evaluation.facts)
-    facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-    write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
-    command = f"hcdc evaluate {folder} --configs {configs} --seeds {seeds} --config-seed {config_seed}"
-    report = write_report(folder / "report.html", condensed, evaluation, _trials(folder), command=command)
+        judged = verdict(evaluation.facts)
+        facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
+        command = f"hcdc evaluate {folder} --configs {configs} --seeds {seeds} --config-seed {config_seed}"
+        report = write_report(folder / "report.html", condensed, evaluation, trials, command=command)
+        write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
 def search(folder: Path, algorithm: str, trials: int, seed: int) -> Answer:
     """Search on the condensed set; writes search-ALGORITHM.json with every trial."""
-    from hcdc.condense import recipe_from_card
+    from hcdc.condense import recipes_of
     from hcdc.search import ALGORITHMS, Objective
     from hcdc.store import load_condensed, write_json
 
     if algorithm not in ALGORITHMS:
         raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
     condensed = load_condensed(folder)
-    recipe = recipe_from_card(condensed.card.recipes["condensed"])
+    recipe = recipes_of(condensed)["condensed"]
     objective = Objective(recipe, condensed.space, condensed.train, condensed.val)
     found = ALGORITHMS[algorithm].run(objective, trials=trials, seed=seed)
     ranked = sorted(found, key=lambda trial: trial.score)
@@ -111,7 +113,7 @@ def search(folder: Path, algorithm: str, trials: int, seed: int) -> Answer:
     facts = {"algorithm": algorithm, "trials": len(found), "seed": seed, "best_config": best.config, "best_score": best.score, "seconds": seconds}
     write_json(folder / f"search-{algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked]})
     top = [f"  {trial.score:.4f}  {_config(trial.config)}" for trial in ranked[:5]]
-    head = f"{len(found)} trials by {algorithm} in {seconds:.1f} s; the best five by {condensed.card.recipes['condensed']['problem']['criterion']}:"
+    head = f"{len(found)} trials by {algorithm} in {seconds:.1f} s; the best five by {getattr(recipe.problem, 'criterion', 'score')}:"
     return Answer(facts, (head, *top, "Retrain the best few on the full data before you choose."))
 
 
@@ -122,15 +124,23 @@ def show(folder: Path) -> Answer:
     card = load_card(folder)
     facts: dict[str, Any] = {"folder": str(folder), **card.model_dump()}
     unit = "nodes" if card.data.kind == "graph" else "images"
+    try:
+        family = card.recipes["condensed"]["problem"]["family"]
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {card.data.num_classes} classes",
-        f"  space: {', '.join(card.space)}; family: {card.recipes['condensed']['problem']['family']}",
+        f"  space: {', '.join(card.space)}; family: {family}",
     ]
-    if (folder / "evaluation.json").is_file():
-        judged = read_json(folder / "evaluation.json")
+    path = folder / "evaluation.json"
+    if path.is_file():
+        judged = read_json(path)
+        try:
+            lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
         facts["evaluation"] = judged
-        lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
     else:
         lines.append(f"  not judged yet: hcdc evaluate {folder}")
     return Answer(facts, tuple(lines))
@@ -138,22 +148,26 @@ def show(folder: Path) -> Answer:
 
 def verify(folder: Path) -> Answer:
     """Load everything; whatever is wrong raises `FormatError`."""
-    from hcdc.condense import recipe_from_card
+    from hcdc.condense import recipes_of
     from hcdc.store import load_condensed
 
     condensed = load_condensed(folder)
-    for recipe in condensed.card.recipes.values():
-        recipe_from_card(recipe)
+    recipes_of(condensed)
     facts = {"folder": str(folder), "whole": True, "format": condensed.card.format, "tensors_sha256": condensed.card.tensors_sha256}
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
-def _trials(folder: Path) -> list[Any]:
+def trials_of(folder: Path) -> list[Any]:
     """The trials of the searches made on this artefact, best first."""
     from hcdc.search import Trial
     from hcdc.store import read_json
 
-    found = [Trial(**trial) for path in sorted(folder.glob("search-*.json")) for trial in read_json(path)["all"]]
+    found: list[Any] = []
+    for path in sorted(folder.glob("search-*.json")):
+        try:
+            found += [Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"])) for trial in read_json(path)["all"]]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error
     return sorted(found, key=lambda trial: trial.score)
 
 

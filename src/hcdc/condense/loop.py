@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense.task import Condenser, Task
@@ -100,6 +102,31 @@ def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
 def recipe_from_card(card: dict[str, Any]) -> Recipe:
     """Inverse of `recipe_to_card` for the families that ship; raises `FormatError` for another."""
     try:
-        return Recipe(problem_from_card(card["problem"]), Adam(**card["solver"]))
-    except (KeyError, TypeError) as error:
+        solver = dict(card["solver"])
+        unknown = sorted(set(solver) - {field.name for field in fields(Adam)})
+        if unknown:
+            raise KeyError(*unknown)
+        return Recipe(problem_from_card(card["problem"]), TypeAdapter(Adam).validate_python(solver))
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"field `recipes`: {error} is not known to this version") from error
+
+
+def recipes_of(condensed: Condensed) -> dict[str, Recipe]:
+    """Both recipes of an artefact, "condensed" and "full"; `FormatError` where they do not fit its data and its space."""
+    card = condensed.card
+    for name in ("condensed", "full"):
+        if name not in card.recipes:
+            raise FormatError(f"field `recipes`: lacks {name!r}")
+    recipes: dict[str, Recipe] = {name: recipe_from_card(found) for name, found in card.recipes.items()}
+    wanted = condensed.space.shapes()
+    for name, recipe in recipes.items():
+        problem: Any = recipe.problem
+        if problem.num_classes != card.data.num_classes:
+            raise FormatError(f"field `recipes.{name}.problem.num_classes`: is {problem.num_classes}, the data has {card.data.num_classes}")
+        size = "num_features" if card.data.kind == "graph" else "shape"
+        for part in (condensed.train, condensed.val):
+            if getattr(problem, size, None) != getattr(part, size):
+                raise FormatError(f"field `recipes.{name}.problem.{size}`: is {getattr(problem, size, None)}, the data has {getattr(part, size)}")
+        if problem.space().shapes() != wanted:
+            raise FormatError(f"field `space`: has {wanted}, the problem of `recipes.{name}` reads {problem.space().shapes()}")
+    return recipes
