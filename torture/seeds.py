@@ -62,8 +62,14 @@ def _images(folder: Path) -> None:
 
 
 def _open_artefact(folder: Path) -> None:
-    json.dumps(commands.show(folder).facts, allow_nan=False)
+    _say(commands.show(folder))
     recipes_of(load_condensed(folder))
+
+
+def _say(answer: commands.Answer) -> None:
+    """What the command line prints, both ways."""
+    json.dumps(answer.facts, allow_nan=False)
+    assert all(isinstance(line, str) for line in answer.lines)
 
 
 def _sign_card(draw: random.Random, folder: Path) -> None:
@@ -114,7 +120,7 @@ def _facts(folder: Path) -> None:
 
 
 def _open_facts(folder: Path) -> None:
-    json.dumps(commands.show(folder).facts, allow_nan=False)
+    _say(commands.show(folder))
     commands.trials_of(folder)
 
 
@@ -176,9 +182,8 @@ def _ogb(folder: Path) -> None:
     given = _arrays()
     tables: dict[str, Any] = {"raw/edge": given["edge_index"].T, "raw/node-feat": given["x"], "raw/node-label": given["y"][:, None]}
     tables |= {"raw/num-node-list": [[30]]}
-    tables |= {
-        f"split/time/{name}": np.flatnonzero(given[f"{part}_mask"])[:, None] for name, part in (("train", "train"), ("valid", "val"), ("test", "test"))
-    }
+    for name, part in (("train", "train"), ("valid", "val"), ("test", "test")):
+        tables[f"split/time/{name}"] = np.flatnonzero(given[f"{part}_mask"])[:, None]
     for name, table in tables.items():
         path = folder / "ogbn_arxiv" / f"{name}.csv.gz"
         path.parent.mkdir(parents=True, exist_ok=True)

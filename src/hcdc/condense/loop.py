@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hcdc.bilevel import Adam, Recipe
+from hcdc.condense.optimise import not_finite
 from hcdc.condense.task import Condenser, Task
-from hcdc.errors import FormatError, HcdcError
+from hcdc.errors import ConvergenceError, FormatError, HcdcError
 from hcdc.models import Classifier, problem_from_card, problem_to_card
 from hcdc.store import (
     Card,
@@ -55,8 +56,16 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
             seconds = spent + time.perf_counter() - began
             checkpoint.save(number + 1, state, {"identity": identity, "seconds": seconds, "history": history})
     train, val = method.extract(task, state)
+    _check_finite(method, total, train=train, val=val)
     seconds = spent + time.perf_counter() - began
     return Condensed(train, val, _card(method, task, data, history, seconds, total))
+
+
+def _check_finite(method: Condenser, total: int, **parts: Any) -> None:
+    """What is not finite could be saved, but not loaded again."""
+    broken = [f"{name}.{key}" for name, data in parts.items() for key in not_finite(data.learnable())]
+    if broken:
+        raise ConvergenceError(f"{method.name}: after step {total} {', '.join(broken)} holds values that are not finite; lower its learning rate")
 
 
 def _card(method: Condenser, task: Task, data: DataCard, history: list[dict[str, float]], seconds: float, total: int) -> Card:
