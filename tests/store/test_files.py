@@ -107,6 +107,14 @@ def test_json_has_no_nan(tmp_path: Path, value: float) -> None:
     assert not (tmp_path / "value.json").exists()
 
 
+@pytest.mark.parametrize("content", [b'{"a": NaN}', b"[-Infinity]", b"1e999"])
+def test_numbers_that_are_none(tmp_path: Path, content: bytes) -> None:
+    """Python would read them; what is read here can be written again."""
+    (tmp_path / "value.json").write_bytes(content)
+    with pytest.raises(FormatError, match="is no number"):
+        read_json(tmp_path / "value.json")
+
+
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe", b"[" * 100_000, b"9" * 10_000], ids=["empty", "cut", "bytes", "deep", "digits"])
 def test_broken_json(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "value.json").write_bytes(content)

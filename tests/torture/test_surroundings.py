@@ -93,10 +93,8 @@ def test_a_disk_that_is_full_when_an_artefact_is_judged(capsys: Any, tmp_path: P
 def test_a_disk_that_is_read_only(capsys: Any, tmp_path: Path, disk: Path, command: tuple[str, ...]) -> None:
     shutil.copytree(condensed(capsys, tmp_path), disk / "out")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    for flags in (
-        command[:1] + (str(disk / "out"),) + command[1:],
-        ("condense", str(tmp_path / "small.npz"), "--size", "9", "--out", str(disk / "new")),
-    ):
+    fresh = ("condense", tmp_path / "small.npz", "--size", "9", "--out", disk / "new")
+    for flags in ((command[0], disk / "out", *command[1:]), fresh):
         code, text, error = run(capsys, *flags)
         assert (code, text) == (2, "")
         assert "Read-only file system" in error.splitlines()[-1]
