@@ -43,6 +43,10 @@ def main() -> int:
             return 0
     weak = [(item["name"], item["version"], [weakness["id"] for weakness in item["vulns"]]) for item in found if item.get("vulns")]
     skipped = sum("skip_reason" in item for item in found)
+    if skipped == len(found):
+        reason = found[0]["skip_reason"][:120] if found else "no answer"
+        print(f"pip-audit: not done, the database knows none of {len(found)} distributions here ({reason})")
+        return 0
     for name, version, names in weak:
         print(f"{name} {version}: {', '.join(names)}")
     print(f"pip-audit: {len(found)} distributions, {skipped} of them unknown to the database, {len(weak)} with known weaknesses")
