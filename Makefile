@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow lint types format docs bench clean
+.PHONY: demo test slow lint types format docs bench torture versions clean
 
 demo: $(VENV)/installed  ## the main job on scikit-learn's digits: condense, search, verdict, report
 	rm -rf runs/demo
@@ -33,6 +33,15 @@ docs: $(VENV)/developing  ## the site, in site/
 
 bench: $(VENV)/developing  ## cost against bank points, memory against Neumann terms
 	$(BIN)/python benchmarks/growth.py
+
+torture: $(VENV)/developing  ## kills, damaged files, derivatives, known weaknesses; a quarter of an hour
+	$(BIN)/python -m torture.kills
+	$(BIN)/python -m torture.fuzz
+	$(BIN)/python -m torture.properties
+	$(BIN)/python -m torture.audit
+
+versions: $(VENV)/developing  ## a selection of the tests under the lowest and newest supported libraries; fetches them
+	$(BIN)/python -m torture.versions
 
 clean:
 	rm -rf $(VENV) runs site

@@ -54,3 +54,10 @@ def test_errors_survive_pickling(error: HcdcError) -> None:
 
 def test_every_error_is_pickled_above() -> None:
     assert {type(error) for error in RAISED} == {*CLASSES, StorageError}
+
+
+def test_a_message_as_long_as_a_file_loses_its_middle() -> None:
+    said = str(FormatError("card.json: " + "x" * 10**6 + "; write it again"))
+    assert len(said) < 800
+    assert said.startswith("card.json: xxx")
+    assert said.endswith("; write it again")

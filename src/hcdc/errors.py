@@ -42,7 +42,13 @@ class SpaceError(InputError):
 
 
 class FormatError(HcdcError):
-    """A file is not what it claims to be: truncated, edited or written by something else."""
+    """A file is not what it claims to be: truncated, edited or written by something else.
+
+    What a damaged file makes a reader say can be as long as the file: the middle of a long message is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= 800 else f"{message[:500]} … {message[-250:]}")
 
 
 class RunExistsError(HcdcError):

@@ -162,6 +162,35 @@ def test_damaged_artefacts_are_refused(capsys, tmp_path, command):
     assert command == "show" or "truncated or edited" in error
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"verdict": "green"}', "{", '{"verdict": NaN, "sentence": ""}'])
+def test_damaged_facts_beside_an_artefact_are_named(capsys, tmp_path, content):
+    out = condensed(capsys, tmp_path)
+    (out / "evaluation.json").write_text(content)
+    code, _, error = run(capsys, "show", str(out))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "evaluation.json" in error
+    (out / "evaluation.json").unlink()
+    for trials in (content, '{"all": [1]}', '{"all": [{"config": {}, "score": "x", "seconds": 1}]}'):
+        (out / "search-random.json").write_text(trials)
+        code, _, error = run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")
+        assert (code, error.count("\n")) == (2, 1)
+        assert "search-random.json" in error
+
+
+def test_a_finished_run_is_resumed_by_removing_its_checkpoint(capsys, tmp_path):
+    """What a kill between the two leaves."""
+    out = condensed(capsys, tmp_path)
+    (out / "checkpoint").mkdir()
+    assert run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(out), "--resume")[0] == 0
+    assert not (out / "checkpoint").exists()
+
+
+def test_what_a_file_says_cannot_reach_the_terminal(capsys, tmp_path):
+    code, _, error = run(capsys, "show", str(tmp_path / "\x1b[31mred"))
+    assert code == 2
+    assert "\x1b" not in error
+
+
 def test_nothing_is_overwritten(capsys, tmp_path):
     out = condensed(capsys, tmp_path)
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}

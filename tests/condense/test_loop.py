@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from hcdc.condense import condense
-from hcdc.errors import HcdcError
+from hcdc.condense import condense, recipes_of
+from hcdc.errors import FormatError, HcdcError
 from hcdc.store import Checkpoint, DataCard
 from hcdc.testing import Stop, check_condenser, stopping
 from tests import small
@@ -56,3 +58,36 @@ def test_seconds_before_an_interruption_are_on_the_bill(tmp_path):
     step, groups, facts = checkpoint.load()
     checkpoint.save(step, groups, facts | {"seconds": 1000.0})
     assert condense(small.METHODS["hcdc"], small.task(), CARD, checkpoint=Checkpoint(tmp_path)).card.seconds > 1000
+
+
+def edited(change):
+    condensed = condense(small.METHODS["random"], small.task(), CARD)
+    card = condensed.card.model_copy(deep=True)
+    change(card)
+    return dataclasses.replace(condensed, card=card)
+
+
+UNFIT = {
+    "one recipe": (lambda c: c.recipes.pop("full"), "`recipes`: lacks 'full'"),
+    "no problem": (lambda c: c.recipes["full"].pop("problem"), "`recipes`"),
+    "other features": (lambda c: c.recipes["condensed"]["problem"].update(num_features=13), "num_features`: is 13, the data has 12"),
+    "other classes": (lambda c: c.recipes["condensed"]["problem"].update(num_classes=4), "num_classes`: is 4, the data has 3"),
+    "other order": (lambda c: c.recipes["full"]["problem"].update(order=7), "`space`: has .*filter.*reads"),
+    "an order past reason": (lambda c: c.recipes["full"]["problem"].update(order=10**12), "must lie between 0 and 1000"),
+    "a width of text": (lambda c: c.recipes["full"]["problem"].update(hidden="wide"), "problem.hidden"),
+    "an unknown setting": (lambda c: c.recipes["full"]["problem"].update(colour=1), "colour"),
+    "an unknown family": (lambda c: c.recipes["full"]["problem"].update(family="tree"), "tree"),
+    "steps of text": (lambda c: c.recipes["full"]["solver"].update(steps="many"), "steps"),
+    "an unknown solver setting": (lambda c: c.recipes["full"]["solver"].update(momentum=1), "momentum"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), UNFIT.values(), ids=UNFIT)
+def test_recipes_that_do_not_fit_are_refused(change, said):
+    with pytest.raises(FormatError, match=said):
+        recipes_of(edited(change))
+
+
+def test_recipes_are_those_of_the_task():
+    task = small.task()
+    assert recipes_of(condense(small.METHODS["random"], task, CARD)) == {"condensed": task.condensed, "full": task.full}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ BROKEN = {
     "field missing": ({k: v for k, v in arrays().items() if k != "val_mask"}, "val_mask"),
     "no features": ({k: v for k, v in arrays().items() if k != "x"}, "x_indptr"),
     "text": (arrays(y=np.array(["a"] * 15)), "wrong type"),
+    "labels of fractions": (arrays(y=arrays()["y"] + 0.5), "`y` has type float64"),
+    "edges of fractions": (arrays(edge_index=arrays()["edge_index"] + 0.5), "`edge_index` has type float64"),
+    "complex features": (arrays(x=arrays()["x"] + 1j), "`x` has type complex"),
+    "infinite shape": (csr() | {"x_shape": np.array([np.inf, 5])}, "`x_shape` has type float64"),
+    "columns past memory": (csr() | {"x_shape": np.array([15, 2**40])}, "1099511627776 columns"),
     "pickled objects": (pickled(), "allow_pickle"),
     "shape of three": (csr() | {"x_shape": np.array([15, 5, 1])}, "wrong type or shape"),
     "column out of range": (csr() | {"x_indices": csr()["x_indices"] + 1}, "wrong type or shape"),
@@ -105,6 +111,22 @@ def test_broken_npz(file: Path, fields: dict[str, np.ndarray], named: str) -> No
     with pytest.raises(FormatError, match=named) as caught:
         load(file)
     assert str(file) in str(caught.value)
+
+
+def test_a_label_past_all_nodes_is_refused_at_once(file: Path) -> None:
+    """Not after a list of 2^40 classes was made."""
+    np.savez(file, **arrays(y=arrays()["y"] + np.eye(1, 15, dtype=np.int64)[0] * 2**40))
+    with pytest.raises(DataError, match=r"^`y` = .*classes.*there are 15 nodes"):
+        load(file)
+
+
+def test_a_member_that_is_no_array(file: Path) -> None:
+    """numpy hands out its bytes."""
+    np.savez(file, **{name: value for name, value in arrays().items() if name != "y"})
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("y.npy", b"no array")
+    with pytest.raises(FormatError, match="`y` has type"):
+        load(file)
 
 
 def test_rules_of_graphs_hold_for_npz(file: Path) -> None:

@@ -122,6 +122,8 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another kind": (lambda c: c["data"].update(kind="table"), "data.kind"),
     "one class": (lambda c: c["data"].update(num_classes=1), "data.num_classes"),
     "a hash that is none": (lambda c: c["data"].update(sha256="../x"), "data.sha256"),
+    "a size missing": (lambda c: c["sizes"].pop("val"), "sizes"),
+    "a size of zero": (lambda c: c["sizes"].update(val=0), "sizes"),
     "negative time": (lambda c: c.update(seconds=-1), "seconds"),
 }
 

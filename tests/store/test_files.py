@@ -58,13 +58,13 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
 
 
 def test_content_is_on_disk_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync, then rename: the other order loses the file to a power cut."""
+    """fsync, rename, fsync of the folder: another order loses the file, or its name, to a power cut."""
     order: list[str] = []
     for name in ("fsync", "replace"):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, original=original, name=name: (order.append(name), original(*a))[1])
     write_bytes(tmp_path / "file", b"content")
-    assert order == ["fsync", "replace"]
+    assert order == ["fsync", "replace", "fsync"]
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
@@ -86,6 +86,14 @@ def test_a_lock_makes_the_folder_leaves_nothing_in_it_and_keeps_others_out(tmp_p
         assert (tmp_path / "new").is_dir()
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    """By whoever holds the folder next, and nothing else."""
+    for name in (".card.json.abc12345.part", ".mine", "card.json"):
+        (tmp_path / name).write_bytes(b"half")
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {".mine", "card.json"}
+
+
 def test_json_round_trip(tmp_path: Path) -> None:
     value = {"a": [1, 2.5, None, True], "ü": {"nested": "text"}, "tiny": 5e-324, "huge": 2**70}
     write_json(tmp_path / "value.json", value)
@@ -97,6 +105,14 @@ def test_json_has_no_nan(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "value.json", {"loss": value})
     assert not (tmp_path / "value.json").exists()
+
+
+@pytest.mark.parametrize("content", [b'{"a": NaN}', b"[-Infinity]", b"1e999"])
+def test_numbers_that_are_none(tmp_path: Path, content: bytes) -> None:
+    """Python would read them; what is read here can be written again."""
+    (tmp_path / "value.json").write_bytes(content)
+    with pytest.raises(FormatError, match="is no number"):
+        read_json(tmp_path / "value.json")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe", b"[" * 100_000, b"9" * 10_000], ids=["empty", "cut", "bytes", "deep", "digits"])

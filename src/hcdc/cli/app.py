@@ -118,7 +118,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 
 def _emit(answer: commands.Answer, as_json: bool) -> None:
     text = json.dumps(answer.facts, allow_nan=False) if as_json else "\n".join(answer.lines)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(text.encode(errors="replace").decode() + "\n")
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(args=arguments, standalone_mode=True)
     except HcdcError as error:
-        message = " ".join(str(error).split())
+        message = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:

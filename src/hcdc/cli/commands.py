@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hcdc.engine import Engine, local
-from hcdc.errors import InputError, RunExistsError
+from hcdc.errors import FormatError, InputError, RunExistsError
 
 
 class Answer(NamedTuple):
@@ -86,6 +86,7 @@ def condense(request: Condense) -> Answer:
 
     checkpoint = Checkpoint(request.out / "checkpoint")
     if request.resume and (request.out / "card.json").exists():
+        checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
     source = load(request.data, request.root, download=request.download)
@@ -129,24 +130,25 @@ class Evaluate:
 
 
 def evaluate(request: Evaluate) -> Answer:
-    """Judge an artefact; writes evaluation.json and report.html beside it."""
+    """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
     from hcdc.evaluate import Judge, require_report, verdict, write_report
-    from hcdc.store import Ledger, load_condensed, write_json
+    from hcdc.store import Ledger, load_condensed, locked, write_json
 
     require_report()
     folder = request.folder
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = load_condensed(folder)
     source = load(condensed.card.data.name, request.root)
-    with request.where.opened() as engine, bar("training") as update:
+    trials = trials_of(folder)
+    with locked(folder), request.where.opened() as engine, bar("training") as update:
         judge = replace(judge, engine=engine)
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
-    judged = verdict(evaluation.facts)
-    facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-    write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
-    command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
-    report = write_report(folder / "report.html", condensed, evaluation, _trials(folder), command=command)
+        judged = verdict(evaluation.facts)
+        facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
+        command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
+        report = write_report(folder / "report.html", condensed, evaluation, trials, command=command)
+        write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
@@ -157,15 +159,23 @@ def show(folder: Path) -> Answer:
     card = load_card(folder)
     facts: dict[str, Any] = {"folder": str(folder), **card.model_dump()}
     unit = "nodes" if card.data.kind == "graph" else "images"
+    try:
+        family = card.recipes["condensed"]["problem"]["family"]
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {card.data.num_classes} classes",
-        f"  space: {', '.join(card.space)}; family: {card.recipes['condensed']['problem']['family']}",
+        f"  space: {', '.join(card.space)}; family: {family}",
     ]
-    if (folder / "evaluation.json").is_file():
-        judged = read_json(folder / "evaluation.json")
+    path = folder / "evaluation.json"
+    if path.is_file():
+        judged = read_json(path)
+        try:
+            lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
         facts["evaluation"] = judged
-        lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
     else:
         lines.append(f"  not judged yet: hcdc evaluate {folder}")
     return Answer(facts, tuple(lines))
@@ -173,22 +183,27 @@ def show(folder: Path) -> Answer:
 
 def verify(folder: Path) -> Answer:
     """Load everything; whatever is wrong raises `FormatError`."""
-    from hcdc.condense import recipe_from_card
+    from hcdc.condense import recipes_of
     from hcdc.store import load_condensed
 
     condensed = load_condensed(folder)
-    for recipe in condensed.card.recipes.values():
-        recipe_from_card(recipe)
+    recipes_of(condensed)
     facts = {"folder": str(folder), "whole": True, "format": condensed.card.format, "tensors_sha256": condensed.card.tensors_sha256}
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
-def _trials(folder: Path) -> list[Any]:
+def trials_of(folder: Path) -> list[Any]:
     """The trials of the searches made on this artefact, best first."""
     from hcdc.search import Trial, ranked
     from hcdc.store import read_json
 
-    found = [Trial(**trial) for path in sorted(folder.glob("search-*.json")) for trial in read_json(path)["all"]]
+    found: list[Any] = []
+    for path in sorted(folder.glob("search-*.json")):
+        try:
+            for trial in read_json(path)["all"]:
+                found.append(Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False))))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error
     return ranked(found)
 
 

@@ -4,12 +4,12 @@ from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, 
 from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
-from hcdc.condense.loop import Callback, condense, recipe_from_card
+from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
 from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 
 __all__ = [
     "CENTROIDS", "GCOND_X", "HCDC", "HERDING", "K_CENTER", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback",
     "Condenser", "Coreset", "GCond", "Measure", "Points", "Task", "check_memory", "condense", "default_recipes",
-    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "total_derivative",
+    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "total_derivative",
 ]  # fmt: skip

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict
 from hcdc.condense.coreset import Coreset, rebuild
-from hcdc.condense.optimise import adam_step
+from hcdc.condense.optimise import adam_step, not_finite
 from hcdc.condense.task import Task
 from hcdc.data import GraphData, propagated
-from hcdc.errors import DataError
+from hcdc.errors import ConvergenceError, DataError
 from hcdc.models.classifier import glorot
 from hcdc.store import Groups
 
@@ -87,6 +87,9 @@ class GCond:
             learned, moments = learned | moved, moments | after
             if match < self.outer - 1:
                 surrogate.train(self._propagated(learned).detach(), y, self.inner)
+        broken = not_finite({"distance": distance, **learned})
+        if broken:
+            raise ConvergenceError(f"{self.name}: step {number} left values that are not finite in {', '.join(broken)}; lower `lr`")
         changed = {f"{part}/learned": learned, f"{part}/moments": moments}
         return state | changed, {"distance": float(distance.detach())}
 

@@ -13,7 +13,7 @@ from hcdc._tensors import TensorDict, batch_size, stack, take
 from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, together
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
-from hcdc.condense.optimise import adam_step, cosine
+from hcdc.condense.optimise import adam_step, cosine, not_finite
 from hcdc.condense.points import Measure, Points, descend, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.errors import ConvergenceError
@@ -137,7 +137,7 @@ class HCDC:
             start, solver = state["trajectory"], replace(task.condensed.solver, steps=driver.more)
         each = {"train": train, "solver": solver, "seed": seed}
         shares = [each | {"start": take(start, part)} for part in together(problem, train, batch_size(start))]
-        points = Points.join(list(task.engine(explored, {"measure": self.measure, "task": task}, shares)))
+        points = Points.join(list(task.engine(explored, {"measure": self.measure, "task": task}, shares))).sound(number)
         moved = descend(task, points.hyper, points.target, driver.rate)
         added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, points.params)}
         if number == self._measurements() - 1:
@@ -155,10 +155,9 @@ class HCDC:
             hyper, params = split(state["trajectory"])
         solver = replace(task.condensed.solver, steps=driver.interval)
         params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + number, params=params)
-        points = self.measure(task, train, params, hyper, number)
-        slope, _ = total_derivative(
-            task.condensed.problem, params, hyper, points.sensitivity, rebuild(task.real.val, state["val"]), self.measure.direct
-        )
+        points, val = self.measure(task, train, params, hyper, number).sound(number), rebuild(task.real.val, state["val"])
+        params, hyper = points.params, points.hyper
+        slope, _ = total_derivative(task.condensed.problem, params, hyper, points.sensitivity, val, self.measure.direct)
         moved = descend(task, hyper, slope.detach(), driver.rate)
         return self._update(task, state | {"trajectory": packed(moved, params)}, points, number)
 
@@ -174,8 +173,9 @@ class HCDC:
         scale = float(health["rate"]) * cosine(number, self._updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
         tensors, moments = adam_step(leaves, slopes, state["moments"], rates)
-        if not _finite(loss, tensors):
-            return state | {"moments": {}, "health": _rejected(health, number)}, metrics
+        broken = not_finite({"loss": loss, **tensors})
+        if broken:
+            return state | {"moments": {}, "health": _rejected(health, number, broken)}, metrics
         moved = val.replace(**tensors).project()
         return state | {"val": moved.tensors(), "moments": moments, "health": health | {"rejected": torch.zeros(())}}, metrics
 
@@ -245,12 +245,9 @@ def standard(a: Tensor) -> Tensor:
     return centred / centred.square().mean().sqrt().clamp_min(1e-12)
 
 
-def _finite(loss: Tensor, tensors: TensorDict) -> bool:
-    return bool(torch.isfinite(loss)) and all(bool(torch.isfinite(value).all()) for value in tensors.values())
-
-
-def _rejected(health: TensorDict, number: int) -> TensorDict:
+def _rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
     count = health["rejected"] + 1
     if count > REJECTED:
-        raise ConvergenceError(f"S_val: {REJECTED} steps in a row up to {number} gave values that are not finite; lower `lr` or add damping")
+        rule = f"{REJECTED} steps in a row up to {number} gave values that are not finite, the last in {', '.join(broken)}"
+        raise ConvergenceError(f"S_val: {rule}; lower `lr` or add damping")
     return {"rate": health["rate"] / 2, "rejected": count}

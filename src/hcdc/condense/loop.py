@@ -6,12 +6,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
+from hcdc.condense.optimise import not_finite
 from hcdc.condense.task import Condenser, Task
-from hcdc.errors import FormatError, HcdcError
+from hcdc.errors import ConvergenceError, FormatError, HcdcError
 from hcdc.models import Classifier, problem_from_card, problem_to_card
 from hcdc.store import (
     Card,
@@ -55,8 +58,16 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
             seconds = spent + time.perf_counter() - began
             checkpoint.save(number + 1, state, {"identity": identity, "seconds": seconds, "history": history})
     train, val = method.extract(task, state)
+    _check_finite(method, total, train=train, val=val)
     seconds = spent + time.perf_counter() - began
     return Condensed(train, val, _card(method, task, data, history, seconds, total))
+
+
+def _check_finite(method: Condenser, total: int, **parts: Any) -> None:
+    """What is not finite could be saved, but not loaded again."""
+    broken = [f"{name}.{key}" for name, data in parts.items() for key in not_finite(data.learnable())]
+    if broken:
+        raise ConvergenceError(f"{method.name}: after step {total} {', '.join(broken)} holds values that are not finite; lower its learning rate")
 
 
 def _card(method: Condenser, task: Task, data: DataCard, history: list[dict[str, float]], seconds: float, total: int) -> Card:
@@ -106,7 +117,31 @@ def recipe_from_card(card: dict[str, Any]) -> Recipe:
     """Inverse of `recipe_to_card` for the families that ship; raises `FormatError` for another."""
     try:
         settings = dict(card["solver"])
-        solver = SOLVERS[settings.pop("type", "Adam")](**settings)
-        return Recipe(problem_from_card(card["problem"]), solver)
-    except (KeyError, TypeError) as error:
+        kind: Any = SOLVERS[settings.pop("type", "Adam")]
+        unknown = sorted(set(settings) - {field.name for field in fields(kind)})
+        if unknown:
+            raise KeyError(*unknown)
+        return Recipe(problem_from_card(card["problem"]), TypeAdapter(kind).validate_python(settings))
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"field `recipes`: {error} is not known to this version") from error
+
+
+def recipes_of(condensed: Condensed) -> dict[str, Recipe]:
+    """Both recipes of an artefact, "condensed" and "full"; `FormatError` where they do not fit its data and its space."""
+    card = condensed.card
+    for name in ("condensed", "full"):
+        if name not in card.recipes:
+            raise FormatError(f"field `recipes`: lacks {name!r}")
+    recipes: dict[str, Recipe] = {name: recipe_from_card(found) for name, found in card.recipes.items()}
+    wanted = condensed.space.shapes()
+    for name, recipe in recipes.items():
+        problem: Any = recipe.problem
+        if problem.num_classes != card.data.num_classes:
+            raise FormatError(f"field `recipes.{name}.problem.num_classes`: is {problem.num_classes}, the data has {card.data.num_classes}")
+        size = "num_features" if card.data.kind == "graph" else "shape"
+        for part in (condensed.train, condensed.val):
+            if getattr(problem, size, None) != getattr(part, size):
+                raise FormatError(f"field `recipes.{name}.problem.{size}`: is {getattr(problem, size, None)}, the data has {getattr(part, size)}")
+        if problem.space().shapes() != wanted:
+            raise FormatError(f"field `space`: has {wanted}, the problem of `recipes.{name}` reads {problem.space().shapes()}")
+    return recipes

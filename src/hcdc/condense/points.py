@@ -14,6 +14,7 @@ from hcdc._typing import Hyper, Params
 from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, hypergradients, sensitivities, together
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
+from hcdc.errors import ConvergenceError
 
 RealGradient = Literal["path", "synthetic", "trained"]
 
@@ -38,6 +39,19 @@ class Points:
     def take(self, index: Tensor) -> Points:
         parts = (take(self.params, index), take(self.hyper, index), take(self.sensitivity, index))
         return Points(*parts, self.target[index], self.value[index], self.accuracy[index])
+
+    def sound(self, step: int) -> Points:
+        """The points that are finite throughout; `ConvergenceError` with `step` and the tensors at fault where none is."""
+        finite = {name: torch.isfinite(value.flatten(1) if value.ndim > 1 else value.unsqueeze(1)).all(1) for name, value in self.tensors().items()}
+        del finite["accuracy"]
+        kept = torch.stack(list(finite.values())).all(0)
+        if bool(kept.all()):
+            return self
+        if not bool(kept.any()):
+            broken = ", ".join(name for name, members in finite.items() if not bool(members.all()))
+            rule = f"step {step}: none of {self.count} points is finite, in {broken}"
+            raise ConvergenceError(f"{rule}; training on S_train diverges: check the scale of the features, or lower the rate of the inner solver")
+        return self.take(kept.nonzero().squeeze(1))
 
     def tensors(self) -> TensorDict:
         """Flat names, for a checkpoint; `from_tensors` is the inverse."""

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hcdc.data.pickles import ARRAYS, unpickle
 from hcdc.errors import DataError, FormatError
 
 IMAGES_A_BATCH = 10_000
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"),
-    ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
-}  # fmt: skip
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """The official files are pickles; this reader admits arrays and plain values and refuses everything else."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"{module_name}.{global_name} has no place in a CIFAR file")
-        return super().find_class(module_name, global_name)
 
 
 def read_cifar10(root: Path) -> tuple[Tensor, Tensor]:
@@ -43,7 +27,7 @@ def read_cifar10(root: Path) -> tuple[Tensor, Tensor]:
 
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        batch = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        batch = unpickle(path.read_bytes(), ARRAYS, "bytes")
         fields = {key.encode() if isinstance(key, str) else key: value for key, value in batch.items()}  # text where Python 3 wrote them
         data, labels = fields[b"data"], np.asarray(fields[b"labels"], np.int64)
     except Exception as error:

@@ -105,7 +105,10 @@ def _verify(file: Path, path: Path, sha256: str | None, remedy: str) -> None:
     record = path.with_name(f"{path.name}.sha256")
     if sha256 is None and not record.exists():
         scratch = path.with_name(f"{record.name}.part")
-        scratch.write_text(f"{found}  {path.name}\n")
+        with scratch.open("w") as content:
+            content.write(f"{found}  {path.name}\n")
+            content.flush()
+            os.fsync(content.fileno())
         os.replace(scratch, record)
     expected = sha256 or record.read_text(errors="replace").partition(" ")[0].strip()
     if found != expected.lower():

@@ -272,6 +272,8 @@ def _check(x: Tensor | Sparse, edges: Tensor, y: Tensor, masks: tuple[Tensor, ..
     used = y[masks[0] | masks[1] | masks[2]]
     if int(used.min()) < 0 or int(used.max()) >= classes:
         raise DataError("y", f"{int(used.min())}..{int(used.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
+    if classes > n:
+        raise DataError("y", f"{classes} classes", f"there are {n} nodes, and every class needs a training node", "renumber the classes")
     missing = sorted(set(range(classes)) - set(y[masks[0]].tolist()))
     if missing:
         raise DataError("train_mask", f"classes {missing} absent", "every class needs a training node", "add one or drop the class")

@@ -64,6 +64,8 @@ def image_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num
         raise DataError("x", "NaN or infinite values", "pixels must be finite", "drop or impute them first")
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
+    if classes > y.numel():
+        raise DataError("y", f"{classes} classes", f"there are {y.numel()} images, and every class needs a training image", "renumber the classes")
     missing = sorted(set(range(classes)) - set(y[parts[0]].tolist()))
     if missing:
         raise DataError("y", f"classes {missing} absent", "every class needs a training image", "add one or drop the class")

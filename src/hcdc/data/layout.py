@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Generator
@@ -19,6 +21,7 @@ from hcdc.errors import FormatError
 
 DAMAGE = (
     ValueError, TypeError, LookupError, OverflowError, RuntimeError, MemoryError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error,
+    lzma.LZMAError, struct.error,
 )  # fmt: skip
 """What numpy, scipy and json raise on a damaged file: of a size past memory, nested too deep, with a header in shreds."""
 

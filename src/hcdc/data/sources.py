@@ -29,6 +29,7 @@ from hcdc.data.images import ImageData, image_splits
 from hcdc.data.inductive import inductive
 from hcdc.data.layout import DAMAGE, data_folder
 from hcdc.data.ogb import OGB, load_ogb
+from hcdc.data.pickles import check_planetoid
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
 from hcdc.errors import DataError, FormatError, MissingExtraError
@@ -36,6 +37,8 @@ from hcdc.errors import DataError, FormatError, MissingExtraError
 PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 IMAGES = ("digits", "cifar10")
 INDUCTIVE = "inductive:"
+WIDEST = 1 << 24
+"""Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
 NPZ_FIELDS = ("edge_index", "y", "train_mask", "val_mask", "test_mask")
 
 
@@ -122,6 +125,7 @@ def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[G
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(raw, Path(scratch) / PLANETOID[name] / "raw")
         try:
+            check_planetoid(Path(scratch) / PLANETOID[name] / "raw", name)
             with contextlib.redirect_stderr(io.StringIO()):
                 dataset = Planetoid(scratch, PLANETOID[name], transform=NormalizeFeatures())
             return from_pyg(dataset[0])
@@ -157,19 +161,29 @@ def load_npz(path: Path) -> Splits[GraphData]:
     if absent:
         raise FormatError(f"{path}: fields {absent} are missing; see the layout in the documentation of `load_npz`")
     try:
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(fields[name])) for name in NPZ_FIELDS}
-        x = torch.from_numpy(fields["x"]).float() if "x" in fields else _csr(fields)
-    except (TypeError, ValueError, RuntimeError) as error:
+        tensors = {name: torch.from_numpy(_numbers(fields, name, "iub")) for name in NPZ_FIELDS}
+        x = torch.from_numpy(_numbers(fields, "x", "fiub")).float() if "x" in fields else _csr(fields)
+    except DAMAGE as error:
         raise FormatError(f"{path}: arrays of a wrong type or shape ({error})") from error
     train, val, test = (tensors[name].bool() for name in ("train_mask", "val_mask", "test_mask"))
     return graph_splits(x, tensors["edge_index"].long(), tensors["y"].long(), train, val, test)
 
 
+def _numbers(fields: dict[str, Any], name: str, kinds: str) -> Any:
+    """The field, whose type must be of `kinds` (numpy's letters), so that no number is rounded or cut on the way."""
+    found = np.asarray(fields[name])
+    if found.dtype.kind not in kinds:
+        raise TypeError(f"`{name}` has type {found.dtype}, must be {'numbers' if 'f' in kinds else 'whole numbers or booleans'}")
+    return np.ascontiguousarray(found)
+
+
 def _csr(fields: dict[str, Any]) -> Sparse:
     """Columns may come in any order in a row; entries that are given twice are summed."""
-    rows, columns = (int(value) for value in fields["x_shape"])
-    pointers, indices = (fields[name].astype(np.int64) for name in ("x_indptr", "x_indices"))
-    data = fields["x_data"].astype(np.float32) if "x_data" in fields else np.ones(indices.size, np.float32)
+    rows, columns = (int(value) for value in _numbers(fields, "x_shape", "iu"))
+    if columns > WIDEST:
+        raise ValueError(f"`x_shape` promises {columns} columns, may have {WIDEST}")
+    pointers, indices = (_numbers(fields, name, "iu").astype(np.int64) for name in ("x_indptr", "x_indices"))
+    data = _numbers(fields, "x_data", "fiub").astype(np.float32) if "x_data" in fields else np.ones(indices.size, np.float32)
     matrix = csr_matrix((data, indices, pointers), shape=(rows, columns))
     matrix.check_format(full_check=True)
     matrix.sum_duplicates()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hcdc._tensors import take
 from hcdc._typing import Hyper
-from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipe_from_card
+from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipes_of
 from hcdc.data import Source
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
@@ -71,7 +71,7 @@ class Judge:
     def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None) -> Evaluation:
         """Raises `InputError` when `source` is not the data that `condensed` was made from."""
         check_source(condensed, source)
-        space, recipes = condensed.space, {name: recipe_from_card(card) for name, card in condensed.card.recipes.items()}
+        space, recipes = condensed.space, recipes_of(condensed)
         drawn = space.configs(self.configs, self.config_seed)
         versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         hyper = space.relax_all(drawn)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hcdc.bilevel import WORST
-from hcdc.condense import recipe_from_card
+from hcdc.condense import recipes_of
 from hcdc.data import Source
 from hcdc.errors import InputError
 from hcdc.evaluate.evaluation import check_source
@@ -151,7 +151,7 @@ class Guard:
             cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": versions}
             known = self.ledger.get(cause)
             if known is None:
-                made = retrain(recipe_from_card(card), hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed)
+                made = retrain(recipes_of(condensed)["full"], hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed)
                 self.ledger.put(cause, known := made.to_json())
             parts.append(Scores.from_json(known))
         return Scores.join(parts)

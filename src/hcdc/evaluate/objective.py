@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from hcdc.condense import first_configs, recipe_from_card
+from hcdc.condense import first_configs, recipes_of
 from hcdc.errors import SpaceError
 from hcdc.search import Objective
 from hcdc.spaces import Space
@@ -25,7 +25,7 @@ def objective_for(artefact: Condensed | str | Path, space: Space | None = None, 
     condensed = artefact if isinstance(artefact, Condensed) else load_condensed(artefact)
     space = condensed.space if space is None else space
     _check_space(condensed.space, space, force)
-    recipe = recipe_from_card(condensed.card.recipes["condensed"])
+    recipe = recipes_of(condensed)["condensed"]
     starts: list[dict[str, float | int | str]] = []
     for config in first_configs(condensed.card, STARTS):
         with contextlib.suppress(SpaceError):

@@ -14,6 +14,8 @@ from hcdc.errors import InputError
 from hcdc.models.classifier import Classifier, dropout_mask, glorot
 from hcdc.spaces import Choice, Real, Space
 
+DEEPEST = 1000
+"""Blocks, far more than train."""
 OPERATIONS = ("conv3x3", "conv1x1", "pool3x3", "skip")
 
 
@@ -32,8 +34,8 @@ class ConvMix(Classifier):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.blocks < 1 or self.width < 1:
-            raise InputError("blocks, width", (self.blocks, self.width), "must be at least 1", "use 2 and 8")
+        if not 1 <= self.blocks <= DEEPEST or self.width < 1:
+            raise InputError("blocks, width", (self.blocks, self.width), f"must be at least 1, and blocks at most {DEEPEST}", "use 2 and 8")
         object.__setattr__(self, "shape", tuple(self.shape))
 
     def space(self) -> Space:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from hcdc.data import GraphData, ImageData
-from hcdc.errors import FormatError, HcdcError, InputError
+from hcdc.errors import FormatError, InputError
 from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
@@ -55,9 +57,16 @@ def problem_to_card(problem: Classifier) -> dict[str, Any]:
 
 
 def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | NasBench201:
-    """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known."""
-    settings = dict(card)
+    """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known or of another type."""
     try:
-        return FAMILIES[settings.pop("family")](**settings)
-    except (KeyError, TypeError, HcdcError) as error:
+        settings = dict(card)
+        family: Any = FAMILIES[settings.pop("family")]
+        unknown = sorted(set(settings) - {field.name for field in fields(family)})
+        if unknown:
+            raise KeyError(*unknown)
+        return TypeAdapter(family).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise FormatError(f"field `problem.{'.'.join(map(str, first['loc']))}`: {first['msg']}") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"field `problem`: {error} is not known to this version") from error

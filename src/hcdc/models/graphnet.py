@@ -21,6 +21,9 @@ REGULARISERS: dict[str, dict[str, Axis]] = {
 }
 """The further axes that each regulariser brings."""
 
+HIGHEST = 1000
+"""Power of the graph beyond which nothing is left to be read."""
+
 LAYERS = (("w1", "b1"), ("w2", "b2"))
 """The parameters of each of the two layers, by name, in every graph family."""
 
@@ -92,8 +95,8 @@ class HopNet(GraphNet):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order < 0:
-            raise InputError("order", self.order, "must not be negative", "use 0 or more powers of the graph")
+        if not 0 <= self.order <= HIGHEST:
+            raise InputError("order", self.order, f"must lie between 0 and {HIGHEST}", "use fewer powers of the graph, but not less than none")
         if self.hidden < 1:
             raise InputError("hidden", self.hidden, "must be at least 1", "use 16, as Kipf and Welling do")
 

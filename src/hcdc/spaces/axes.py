@@ -139,6 +139,13 @@ class Space:
             groups.setdefault(name.split(".")[0], []).append(name)
         return {group: sorted(names, key=lambda name: (len(name), name)) for group, names in groups.items()}
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Name and shape of every hyperparameter tensor."""
+        groups = sorted(self._groups().items())
+        return {
+            group: [len(names), self.axes[names[0]].width] if isinstance(self.axes[names[0]], Choice) else [len(names)] for group, names in groups
+        }
+
     def sample(self, generator: torch.Generator) -> dict[str, float | int | str]:
         """One configuration, each axis drawn uniformly."""
         return {name: axis.sample(generator) for name, axis in self.axes.items()}
@@ -154,10 +161,6 @@ class Space:
         """The product of the axes, `points` values on each numeric one."""
         values = [axis.grid(points) for axis in self.axes.values()]
         return [dict(zip(self.axes, combination, strict=True)) for combination in itertools.product(*values)]
-
-    def shapes(self) -> dict[str, list[int]]:
-        """Name and shape of every hyperparameter tensor."""
-        return {name: list(value.shape) for name, value in sorted(self.interior(torch.Generator()).items())}
 
     def beyond(self, other: Space) -> list[str]:
         """Axes of `other` with values that this space lacks, and axes that only one of the two has."""

@@ -54,6 +54,13 @@ class Card(BaseModel):
     tensors_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     checksum: str = ""
 
+    @field_validator("sizes")
+    @classmethod
+    def _of_both_parts(cls, value: dict[str, int]) -> dict[str, int]:
+        if set(value) != {"train", "val"} or min(value.values()) < 1:
+            raise ValueError("must be the positive sizes of train and val")
+        return value
+
     @field_validator("settings", "recipes", "space", mode="before")
     @classmethod
     def _as_written(cls, value: Any) -> Any:
@@ -141,7 +148,7 @@ def space_to_card(space: Space) -> dict[str, dict[str, Any]]:
 def space_from_card(axes: dict[str, dict[str, Any]]) -> Space:
     try:
         return Space({name: _axis(dict(fields)) for name, fields in axes.items()})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise FormatError(f"field `space`: {error} is no axis that this version knows") from error
 
 
@@ -170,7 +177,7 @@ def hardware() -> str:
 def _graph(tensors: dict[str, Tensor], part: str, card: Card) -> GraphData:
     x, adjacency, y, mask = (tensors[f"{part}.{name}"] for name in ("x", "adjacency", "y", "mask"))
     n = y.shape[0] if y.ndim == 1 else -1
-    shapes = {"x": x.ndim == 2 and x.shape[0] == n, "adjacency": adjacency.shape == (n, n), "mask": mask.shape == (n,)}
+    shapes = {"x": x.ndim == 2 and x.shape[0] == n and x.shape[1] > 0, "adjacency": adjacency.shape == (n, n), "mask": mask.shape == (n,)}
     _require(part, shapes | {"mask": mask.dtype == torch.bool and shapes["mask"] and bool(mask.any())}, "shape")
     _require(part, {"x": _finite(x), "adjacency": _finite(adjacency) and float(adjacency.min()) >= 0}, "range")
     _check_labels(part, y[mask], card)
@@ -179,14 +186,14 @@ def _graph(tensors: dict[str, Tensor], part: str, card: Card) -> GraphData:
 
 def _images(tensors: dict[str, Tensor], part: str, card: Card) -> ImageData:
     x, y = tensors[f"{part}.x"], tensors[f"{part}.y"]
-    _require(part, {"x": x.ndim == 4 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
+    _require(part, {"x": x.ndim == 4 and x.numel() > 0 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
     _require(part, {"x": _finite(x)}, "range")
     _check_labels(part, y, card)
     return ImageData(x, y, card.data.num_classes)
 
 
 def _finite(value: Tensor) -> bool:
-    return value.is_floating_point() and bool(torch.isfinite(value).all())
+    return value.dtype in (torch.float32, torch.float64) and bool(torch.isfinite(value).all())
 
 
 def _check_labels(part: str, y: Tensor, card: Card) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from torch import Tensor
 
 from hcdc.errors import FormatError
-from hcdc.store.files import read_json, read_tensors, write_json, write_tensors
+from hcdc.store.files import read_json, read_tensors, sweep, write_json, write_tensors
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -55,6 +55,7 @@ class Checkpoint:
         for path in self.folder.glob("*.safetensors"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+        sweep(self.folder)
         self._last = time.monotonic()
 
     def load(self) -> tuple[int, Groups, dict[str, Any]]:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Generator
@@ -24,11 +25,16 @@ class StorageError(HcdcError):
     """The disk refused: full, read-only, or no permission."""
 
 
+SCRATCH = ".*.part"
+"""Names of files that are being written; one that stays was left by a process that was killed."""
+
+
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write, fsync, rename: after a crash `path` holds its old content or the new one, never a part."""
+    """Write, fsync, rename, fsync the folder: after a crash or a power cut `path` holds its old content or the new one,
+    never a part, and what was written before it is there too."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
     try:
@@ -38,6 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
+        _sync(path.parent)
     except OSError as error:
         Path(scratch).unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror}; nothing was changed") from error
@@ -46,21 +53,44 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def _sync(folder: Path) -> None:
+    """Put the names in `folder` on disk, where its file system can; the file itself is there already."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written; only for the one that holds `folder`."""
+    for path in folder.glob(SCRATCH):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """As `write_bytes`; NaN and infinity are refused, since JSON has neither."""
     write_bytes(path, json.dumps(value, indent=1, allow_nan=False).encode() + b"\n")
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON; `FormatError` when absent, not text or not JSON."""
+    """Parsed JSON; `FormatError` when absent, not text or not JSON, which has no NaN and no infinity."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
     except FileNotFoundError as error:
         raise FormatError(f"{path} is missing; is its folder a finished run?") from error
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not whole JSON ({error}); it was truncated or edited") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no number")
+    return value
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -88,7 +118,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Hold `folder`, made if absent, against other processes.
+    """Hold `folder`, made if absent, against other processes; what a killed one left half-written is removed.
 
     Raises `StorageError` where it cannot be written to, `RunExistsError` where another process holds it. The lock
     is on the folder itself and is gone with the process, however that ends.
@@ -102,6 +132,7 @@ def locked(folder: Path) -> Generator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunExistsError(f"`out` = {folder}: another process is writing there; wait for it, or choose another folder") from error
+        sweep(folder)
         yield
     finally:
         os.close(handle)
