@@ -11,28 +11,30 @@ from hcdc.errors import FormatError, HcdcError, InputError
 from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
+from hcdc.models.convnet import ConvNet
 from hcdc.models.graphnet import GraphNet
 from hcdc.models.polyfilter import Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
 
 GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
-FAMILIES: dict[str, type[GraphNet] | type[ConvMix]] = {**GRAPH_FAMILIES, "convmix": ConvMix}
+IMAGE_FAMILIES: dict[str, type[ConvMix] | type[ConvNet]] = {"convmix": ConvMix, "convnet": ConvNet}
+FAMILIES: dict[str, type[GraphNet] | type[ConvMix] | type[ConvNet]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES}
 SIZES = {"num_classes", "num_features", "shape"}
 """Fields that are read off the data."""
 
 
-def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix:
+def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix | ConvNet:
     """The problem of `family` (default: polyfilter for graphs, convmix for images) fitted to the sizes of `data`."""
     name = family or ("polyfilter" if isinstance(data, GraphData) else "convmix")
     if name not in FAMILIES:
         raise InputError("space", name, f"must be one of {', '.join(FAMILIES)}", "choose one of these")
     if (name in GRAPH_FAMILIES) != isinstance(data, GraphData):
-        raise InputError("space", name, f"{', '.join(GRAPH_FAMILIES)} are for graphs, convmix for images", "leave --space out to take the right one")
+        raise InputError("space", name, f"{', '.join(GRAPH_FAMILIES)} are for graphs, {', '.join(IMAGE_FAMILIES)} for images", "leave --space out")
     _check_settings(name, settings)
     if isinstance(data, GraphData):
         merged: dict[str, Any] = {"dropout": 0.5} | settings
         return GRAPH_FAMILIES[name](data.num_classes, num_features=data.num_features, **merged)
-    return ConvMix(data.num_classes, shape=data.shape, **settings)
+    return IMAGE_FAMILIES[name](data.num_classes, shape=data.shape, **settings)
 
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -51,7 +53,7 @@ def problem_to_card(problem: Classifier) -> dict[str, Any]:
     return {"family": names[type(problem)], **settings}  # pyright: ignore[reportArgumentType]
 
 
-def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix:
+def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | ConvNet:
     """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known."""
     settings = dict(card)
     try:
