@@ -17,10 +17,11 @@ class DM(ImageCondenser):
     """Synthetic images whose mean embedding in random networks is that of the real ones of their class.
 
     One step draws a network and moves the images down sum_c ||mean_real psi(A x) - mean_synthetic psi(A x)||^2, psi what
-    its last layer would read and A one augmentation a class, the same for both. Published: 20,000 steps; the default is
-    a twentieth of it, for CPUs.
+    its last layer would read and A one augmentation a class, the same for both. The defaults are the
+    published ones.
     """
 
+    steps: int = 20_000
     lr: float = 1.0
     start: Start = "real"
     augmentation: tuple[str, ...] = OPERATIONS

@@ -10,6 +10,7 @@ import torch
 from hcdc.bilevel import Weighed, together
 from hcdc.condense.hcdc import HCDC, Bank
 from hcdc.condense.task import Condenser, Task
+from hcdc.condense.tm import TM
 from hcdc.errors import InputError
 
 LIBRARIES = 600 * 2**20
@@ -19,9 +20,11 @@ LIBRARIES = 600 * 2**20
 def peak_memory(method: Condenser, task: Task) -> int:
     """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank, and models at work.
 
-    A bank of N points of P parameters and k coordinates keeps N P (1 + k) numbers, twice while its parts are joined.
+    TM keeps its experts. A bank of N points of P parameters and k coordinates keeps N P (1 + k) numbers, twice while its parts are joined.
     """
     total = LIBRARIES + sum(_bytes(data) for data in task.real)
+    if isinstance(method, TM):
+        return total + method.memory(task)
     if not isinstance(method, HCDC):
         return total
     hyper = task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))

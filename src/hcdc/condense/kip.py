@@ -78,4 +78,4 @@ def tangent_kernel(a: Tensor, b: Tensor, layers: int, weight_variance: float = 2
 
 
 def _centred(y: Tensor, classes: int) -> Tensor:
-    return functional.one_hot(y, classes) - 1 / classes
+    return functional.one_hot(y, classes).double() - 1 / classes

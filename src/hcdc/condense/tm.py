@@ -10,6 +10,7 @@ from torch import Tensor
 from hcdc._tensors import TensorDict, ravel, unravel
 from hcdc._typing import Params
 from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, leaves
+from hcdc.condense.task import Task
 from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.models import OPERATIONS, ConvNet
@@ -24,15 +25,15 @@ class TM(ImageCondenser):
     after every epoch. Then a step draws an expert and a start t < `max_start`, takes `inner` gradient steps from its
     parameters theta_t on batches of `batch` synthetic images, and moves the images and the rate of these steps, which is
     learned at `lr_rate`, down ||theta - theta_{t + ahead}||^2 / ||theta_t - theta_{t + ahead}||^2, differentiating
-    through all of them. Published: 100 experts, 5000 steps, lr 100 to 1000 by dataset; the defaults are for CPUs.
+    through all of them. The defaults are those of the published code; its table gives `lr` by dataset.
     """
 
-    steps: int = 500
-    lr: float = 100.0
+    steps: int = 5000
+    lr: float = 1000.0
     start: Start = "real"
     augmentation: tuple[str, ...] = OPERATIONS
-    experts: int = 10
-    epochs: int = 30
+    experts: int = 100
+    epochs: int = 50
     lr_expert: float = 0.01
     ahead: int = 3
     inner: int = 20
@@ -49,6 +50,11 @@ class TM(ImageCondenser):
     @property
     def name(self) -> str:
         return "tm"
+
+    def memory(self, task: Task) -> int:
+        """Bytes of the parameters that the experts leave behind, of both parts where both are condensed."""
+        params = self.network(task.real.train).init({}, torch.Generator())
+        return (2 if self.both else 1) * 4 * self.experts * (self.epochs + 1) * sum(value.numel() for value in params.values())
 
     def stretch(self) -> int:
         return self.experts + self.steps

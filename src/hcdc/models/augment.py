@@ -105,8 +105,8 @@ def _resample(x: Tensor, across: Row, down: Row) -> Tensor:
     Written out with gathers, since `grid_sample` has no forward derivative.
     """
     height, width = x.shape[-2:]
-    v = ((2 * torch.arange(height, device=x.device) + 1) / height - 1).to(x).unsqueeze(1)
-    u = ((2 * torch.arange(width, device=x.device) + 1) / width - 1).to(x)
+    v = ((2 * torch.arange(height).to(x) + 1) / height - 1).unsqueeze(1)
+    u = (2 * torch.arange(width).to(x) + 1) / width - 1
     columns, rows = ((row[0] * u + row[1] * v + row[2] + 1) * side / 2 - 0.5 for row, side in ((across, width), (down, height)))
     left, top = columns.detach().floor(), rows.detach().floor()
     total = torch.zeros_like(x)
