@@ -2,7 +2,7 @@
 
     python recipes/condensers.py --size 100 --trainings 5
 
-Training images alone are condensed, 10 a class; a ConvNet of the width on which was matched is trained on them, in 400
+Training images alone are condensed, 10 a class; a ConvNet of the width on which was matched is trained on them, in 300
 steps of SGD at 0.01 with momentum 0.9 and weight decay 5e-4, the rate a tenth from the middle on, without augmentation,
 and tested at the end. Budgets are those of the command line, for CPUs, but for the width, the batch of TM's experts, and
 "flip", which changes a digit. Random is drawn --draws times; the others once, with seed 0. Seconds are of processor time.
@@ -24,7 +24,7 @@ from hcdc.models import ConvNet
 from hcdc.run import METHODS, method_named, task_for
 from hcdc.store import DataCard, hardware
 
-STEPS = 400
+STEPS = 300
 NAMES = [name for name in METHODS if name != "hcdc" and not name.startswith("gcond")]
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--trainings", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--methods", nargs="+", default=NAMES, choices=NAMES)
     arguments = parser.parse_args()

@@ -42,11 +42,11 @@ from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
 GRAPH_METHODS = {"gcond": GCond(), "gcond-x": GCOND_X}
 IMAGE_METHODS: dict[str, ImageCondenser] = {
-    "dc": DC(steps=20, inner=10, start="real"),
-    "dsa": replace(DSA, steps=20, inner=10),
-    "dm": DM(steps=1000),
-    "kip": KIP(steps=300),
-    "tm": TM(steps=150, lr=10.0, experts=6, epochs=25, max_start=20),
+    "dc": DC(steps=25, inner=5, start="real"),
+    "dsa": replace(DSA, steps=25, inner=5),
+    "dm": DM(steps=300),
+    "kip": KIP(steps=150),
+    "tm": TM(steps=100, lr=10.0, experts=4, epochs=25, max_start=20),
 }
 """At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
 

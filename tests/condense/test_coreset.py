@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
-from hcdc.condense.coreset import herding, k_center
+from hcdc.condense.coreset import herding, k_center, trained_embedding
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -66,3 +67,24 @@ def test_the_chosen_are_real_nodes_with_their_edges(method):
     rows = [int((data.x == row).all(1).nonzero()) for row in chosen.x]
     assert set(rows) <= set(data.nodes.tolist())
     torch.testing.assert_close(chosen.adjacency, data.adjacency.submatrix(torch.tensor(rows)))
+
+
+@pytest.mark.parametrize("method", [HERDING, K_CENTER], ids=lambda method: method.name)
+def test_images_are_compared_by_a_trained_network(method):
+    """Each class by its embedding, which keeps classes apart; the choice differs from that by pixels."""
+    data = small.images().train
+    by_pixels, embedded = (some.select(data, 9, torch.Generator().manual_seed(0)) for some in (method, replace(method, trained=30)))
+    assert not torch.equal(by_pixels.x, embedded.x)
+    again = replace(method, trained=30).select(data, 9, torch.Generator().manual_seed(0))
+    assert torch.equal(embedded.x, again.x)
+    x = trained_embedding(data, 60, torch.Generator().manual_seed(0))
+    means = torch.stack([x[data.y == label].mean(0) for label in range(3)])
+    assert (torch.cdist(x, means).argmin(1) == data.y).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("method", [HERDING, K_CENTER, CENTROIDS], ids=lambda method: method.name)
+def test_a_class_that_is_not_there_is_left_out(method):
+    data = small.images().train
+    some = method.select(data.take((data.y != 1).nonzero().squeeze(1)), 8, torch.Generator().manual_seed(0))
+    assert some.size == 8
+    assert set(some.y.tolist()) == {0, 2}

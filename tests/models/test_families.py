@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models import FAMILIES, Appnp, ConvMix, ConvNet, Heat, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
 from tests.cases import dense_graph, generator, random_images
 
 
@@ -24,13 +24,15 @@ def test_the_family_fits_the_sizes_of_the_data() -> None:
         assert torch.isfinite(problem.inner(problem.init(hyper, generator(0)), hyper, data))
 
 
-@pytest.mark.parametrize(("data", "family"), [(dense_graph(), "convmix"), (random_images(), "polyfilter"), (dense_graph(), "gat")])
+@pytest.mark.parametrize(
+    ("data", "family"), [(dense_graph(), "convmix"), (dense_graph(), "convnet"), (random_images(), "polyfilter"), (dense_graph(), "gat")]
+)
 def test_a_family_for_other_data_is_refused(data: Any, family: str) -> None:
     with pytest.raises(InputError, match=family):
         problem_for(data, family)
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "convmix"])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("convmix", "convnet")])
 @pytest.mark.parametrize("regularisers", [(), ("decay", "edge_drop", "smoothing")], ids=["plain", "regularised"])
 def test_every_graph_family_fits_a_graph(family: str, regularisers: tuple[str, ...]) -> None:
     graph = dense_graph()
@@ -51,6 +53,10 @@ def test_a_setting_of_another_family_is_refused(family: str, setting: dict[str, 
         problem_for(dense_graph(), family, **setting)
 
 
+def test_the_second_family_of_images_is_taken_by_name() -> None:
+    assert problem_for(random_images(), "convnet", width=8, searched=("kernel",)) == ConvNet(3, shape=(1, 8, 8), width=8, searched=("kernel",))
+
+
 def test_images_have_no_regularisers_to_search() -> None:
     with pytest.raises(InputError, match=r"^`regularisers` = .* is no setting of convmix"):
         problem_for(random_images(), regularisers=("decay",))
@@ -65,6 +71,7 @@ def test_a_card_without_regularisers_is_what_it_was_before_there_were_any() -> N
 PROBLEMS = [
     PolyFilter(7, num_features=1433, order=0, basis="chebyshev", criterion="soft-accuracy"),
     ConvMix(10, shape=(3, 32, 32), blocks=3, dropout=0.2),
+    ConvNet(10, shape=(3, 32, 32), searched=("depth", "augment"), operations=("crop",)),
     PolyFilter(7, num_features=9, basis="bernstein", regularisers=("smoothing", "decay")),
     Ppr(7, num_features=9, order=4, regularisers=("edge_drop",)),
     Heat(7, num_features=9),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -87,8 +88,10 @@ def _settings(method: Any) -> dict[str, Any]:
 
 
 def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
-    return {"method": _settings(method), "budget": list(task.budget), "seed": task.seed, "space": space_to_card(task.space),
-            "recipes": [repr(task.condensed), repr(task.full)], "data": data.sha256}  # fmt: skip
+    """What a checkpoint must agree in, as JSON gives it back: lists for tuples."""
+    facts = {"method": _settings(method), "budget": list(task.budget), "seed": task.seed, "space": space_to_card(task.space),
+             "recipes": [repr(task.condensed), repr(task.full)], "data": data.sha256}  # fmt: skip
+    return json.loads(json.dumps(facts))
 
 
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
