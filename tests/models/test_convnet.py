@@ -156,6 +156,7 @@ BROKEN = [
     {"depth": 0},
     {"depth": 4},
     {"searched": ("lr",)},
+    {"searched": ("depth",), "depth": 1},
     {"searched": ("width", "width")},
     {"groups": 4},
     {"operations": ("shear",)},

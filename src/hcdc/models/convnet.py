@@ -68,6 +68,8 @@ class ConvNet(Classifier):
         if self.channels < 4 or self.blocks < 1 or side >> (self.blocks - 1) < 2:
             rule = f"must be at least 4 and 1, and leave 2 pixels of {side} before the last pooling"
             raise InputError("width, depth", (self.width, self.depth), rule, "leave them out to fit the images")
+        if "depth" in self.searched and self.blocks < 2:
+            raise InputError("searched", self.searched, "one block leaves no depth to search", "leave depth out, or take larger images")
         if self.groups is not None and not 1 <= self.groups <= self.num_classes:
             raise InputError("groups", self.groups, f"must lie between 1 and {self.num_classes} (the classes)", "leave it out for one a class")
         check_operations(self.operations)
