@@ -46,7 +46,7 @@ IMAGE_METHODS: dict[str, ImageCondenser] = {
     "dsa": replace(DSA, steps=25, inner=5),
     "dm": DM(steps=300),
     "kip": KIP(steps=150),
-    "tm": TM(steps=100, lr=10.0, experts=4, epochs=25, max_start=20),
+    "tm": TM(steps=60, lr=10.0, experts=4, epochs=25, max_start=20),
 }
 """At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
 
