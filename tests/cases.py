@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from hcdc.bilevel import CG, Direct, LinearSolver, Neumann, Nystrom
 from hcdc.data import GraphData, ImageData, Splits, graph_splits
-from hcdc.models import Appnp, ConvMix, GraphNet, Heat, PolyFilter, Ppr, Sign
+from hcdc.models import Appnp, ConvMix, ConvNet, GraphNet, Heat, PolyFilter, Ppr, Sign
 
 DATA = os.environ.get("HCDC_DATA")
 needs_data = pytest.mark.skipif(DATA is None or not Path(DATA).is_dir(), reason="HCDC_DATA does not name a folder with the real data")
@@ -176,11 +176,21 @@ def convmix_point() -> Point:
     return Point(problem, double(problem.init(hyper, generator(0))), hyper, train, val)
 
 
+def convnet_point() -> Point:
+    """Smooth: no ReLU, no maximum."""
+    problem = ConvNet(3, shape=(1, 4, 4), width=4, depth=1, searched=("width", "activation", "decay", "smoothing"))
+    hyper = {"width": [[0.2, 0.3, 0.5]], "activation": [[0.0, 0.5, 0.3, 0.2, 0.0]], "decay": [-1.0, -1.2], "smoothing": [0.1]}
+    train, val = (ImageData(normal(6, 1, 4, 4, seed=seed), torch.arange(6) % 3, 3) for seed in (1, 2))
+    point = {name: torch.tensor(value, dtype=torch.float64) for name, value in hyper.items()}
+    return Point(problem, double(problem.init(point, generator(0))), point, train, val)
+
+
 POINTS: dict[str, Callable[[], Point]] = {
     "ridge": ridge_point,
     "smooth": smooth_point,
     "polyfilter": polyfilter_point,
     "convmix": convmix_point,
+    "convnet": convnet_point,
     **GRAPH_POINTS,
 }
 

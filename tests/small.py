@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from hcdc.bilevel import Adam, Recipe
-from hcdc.condense import HCDC, HERDING, K_CENTER, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, Task
+from hcdc.condense import DC, DM, DSA, HCDC, HERDING, K_CENTER, KIP, TM, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, ImageCondenser, Task
 from hcdc.data import GraphData, Source, Splits, graph_splits, image_splits
 from hcdc.models import ConvMix, PolyFilter
 
@@ -22,6 +23,11 @@ METHODS: dict[str, Condenser] = {
     "random": Coreset(balanced=False),
     "herding": HERDING,
     "k-center": K_CENTER,
+    "dc": DC(steps=2, outer=2, inner=1, width=4),
+    "dsa": replace(DSA, steps=2, outer=2, inner=1, width=4),
+    "dm": DM(steps=2, width=4),
+    "kip": KIP(steps=2),
+    "tm": TM(steps=2, experts=2, epochs=2, ahead=1, inner=2, max_start=2, batch=4, lr=1.0, width=4, both=False),
 }
 """Every method at a budget of a second; `condense` cases run over all of them."""
 
@@ -65,6 +71,11 @@ def task(splits: Splits[Any] | None = None, *, size: int = 9, seed: int = 0) -> 
         problem = ConvMix(3, shape=splits.train.shape, width=3, blocks=1)
     recipe = Recipe(problem, Adam(20, 0.05))
     return Task(recipe, recipe, splits.real, problem.space(), Budget(size, size), seed)
+
+
+def splits_for(method: Condenser) -> Splits[Any]:
+    """Data of the kind that `method` condenses."""
+    return images() if isinstance(method, ImageCondenser) else graph()
 
 
 def npz(folder: Path, **changes: Any) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hcdc.condense import GCond
-from hcdc.errors import SpaceError
-from hcdc.run import condensed_at, method_named, task_for
+from hcdc.errors import InputError, SpaceError
+from hcdc.run import GRAPH_METHODS, IMAGE_METHODS, METHODS, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Real, Space
 from tests import small
 
@@ -37,3 +39,26 @@ def test_an_artefact_is_made_once(tmp_path):
     task = task_for(source, size=9, order=2)
     first = condensed_at(tmp_path / "set", source, task, "random")
     assert condensed_at(tmp_path / "set", source, task, "herding").card == first.card
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", ["graph", "images"])
+def test_every_method_is_of_its_name_or_refused(name, kind):
+    if (kind == "graph" and name in IMAGE_METHODS) or (kind == "images" and name in GRAPH_METHODS):
+        with pytest.raises(InputError, match=rf"^`method` = '{name}': .* condense (images|graphs) only; choose one of hcdc, "):
+            method_named(name, kind)
+    else:
+        assert method_named(name, kind).name == name
+
+
+@pytest.mark.parametrize("name", IMAGE_METHODS)
+def test_steps_of_image_methods(name):
+    assert method_named(name, "images", steps=3) == replace(IMAGE_METHODS[name], steps=3)
+
+
+def test_a_set_of_images_is_made_by_name():
+    source = small.source(small.images())
+    made = condense_source(source, task_for(source, size=9, width=3), method_named("dm", "images", steps=1))
+    assert made.card.settings["steps"] == 1
+    assert made.card.settings["augmentation"] == list(IMAGE_METHODS["dm"].augmentation)
+    assert made.train.size == made.val.size == 9

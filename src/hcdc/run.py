@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hcdc.bilevel import CG, Implicit
 from hcdc.condense import (
+    DC,
+    DM,
+    DSA,
     GCOND_X,
     HCDC,
     HERDING,
     K_CENTER,
+    KIP,
     RANDOM,
+    TM,
     Algorithm1,
     Bank,
     Budget,
@@ -21,6 +26,7 @@ from hcdc.condense import (
     Condenser,
     Coreset,
     GCond,
+    ImageCondenser,
     Measure,
     Task,
     condense,
@@ -33,8 +39,20 @@ from hcdc.models.classifier import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
-METHODS = ("hcdc", "gcond", "gcond-x", "random", "herding", "k-center")
+GRAPH_METHODS = {"gcond": GCond(), "gcond-x": GCOND_X}
+IMAGE_METHODS: dict[str, ImageCondenser] = {
+    "dc": DC(steps=25, inner=5, start="real"),
+    "dsa": replace(DSA, steps=25, inner=5),
+    "dm": DM(steps=300),
+    "kip": KIP(steps=150),
+    "tm": TM(steps=60, lr=10.0, experts=4, epochs=25, max_start=20),
+}
+"""At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
+
+METHODS = ("hcdc", "random", "herding", "k-center", *GRAPH_METHODS, *IMAGE_METHODS)
 DRIVERS = ("bank", "algorithm1")
+TRAINED = 300
+"""Steps of the network by whose embedding herding and k-center compare images."""
 IMAGES = Coreset(label="images")
 """Real images, class proportions kept: what S_val starts from on images."""
 
@@ -42,7 +60,8 @@ IMAGES = Coreset(label="images")
 def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
     """The condenser of `name` at its defaults for `kind` of data ("graph" or "images").
 
-    `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond; random learns nothing.
+    `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
+    and tm; random learns nothing.
     `neighbours` bounds how many of a node's neighbours hcdc reads for a real hypergradient; None reads all.
     """
     if steps is not None and steps < 1:
@@ -54,10 +73,16 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
     if name == "random":
         return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
     if name in ("herding", "k-center"):
-        return HERDING if name == "herding" else K_CENTER
-    if name in ("gcond", "gcond-x"):
-        method = GCond() if name == "gcond" else GCOND_X
+        coreset = HERDING if name == "herding" else K_CENTER
+        return coreset if kind == "graph" else replace(coreset, trained=TRAINED)
+    if name in GRAPH_METHODS:
+        _check_kind(name, kind, "graph", GRAPH_METHODS)
+        method = GRAPH_METHODS[name]
         return replace(method, epochs=steps or method.epochs)
+    if name in IMAGE_METHODS:
+        _check_kind(name, kind, "images", IMAGE_METHODS)
+        learned = IMAGE_METHODS[name]
+        return replace(learned, steps=steps or learned.steps)
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
     measure = Measure(neighbours=neighbours)
@@ -66,6 +91,12 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
     bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
     hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
+
+
+def _check_kind(name: str, kind: str, wanted: str, known: Iterable[str]) -> None:
+    if kind != wanted:
+        rule = f"{', '.join(known)} condense {'graphs' if wanted == 'graph' else wanted} only"
+        raise InputError("method", name, rule, f"choose one of {', '.join(m for m in METHODS if m not in known)}")
 
 
 def task_for(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
-from hcdc.condense.coreset import herding, k_center, kmeans
+from hcdc.condense.coreset import herding, k_center, kmeans, trained_embedding
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -75,3 +76,24 @@ def test_centroids_of_few_different_rows_are_these_rows(count):
     found = kmeans(x, count, 0)
     assert found.shape == (count, 4)
     assert {tuple(row) for row in found.tolist()} == {tuple(row) for row in x.tolist()}
+
+
+@pytest.mark.parametrize("method", [HERDING, K_CENTER], ids=lambda method: method.name)
+def test_images_are_compared_by_a_trained_network(method):
+    """Each class by its embedding, which keeps classes apart; the choice differs from that by pixels."""
+    data = small.images().train
+    by_pixels, embedded = (some.select(data, 9, torch.Generator().manual_seed(0)) for some in (method, replace(method, trained=30)))
+    assert not torch.equal(by_pixels.x, embedded.x)
+    again = replace(method, trained=30).select(data, 9, torch.Generator().manual_seed(0))
+    assert torch.equal(embedded.x, again.x)
+    x = trained_embedding(data, 60, torch.Generator().manual_seed(0))
+    means = torch.stack([x[data.y == label].mean(0) for label in range(3)])
+    assert (torch.cdist(x, means).argmin(1) == data.y).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("method", [HERDING, K_CENTER, CENTROIDS], ids=lambda method: method.name)
+def test_a_class_that_is_not_there_is_left_out(method):
+    data = small.images().train
+    some = method.select(data.take((data.y != 1).nonzero().squeeze(1)), 8, torch.Generator().manual_seed(0))
+    assert some.size == 8
+    assert set(some.y.tolist()) == {0, 2}

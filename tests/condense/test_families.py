@@ -75,3 +75,18 @@ def test_cells_are_condensed_saved_and_rebuilt(tmp_path):
     loaded = load_condensed(tmp_path / "out")
     assert [recipe_from_card(loaded.card.recipes[name]) for name in ("condensed", "full")] == list(recipes)
     assert loaded.space == task.space
+
+
+@pytest.mark.parametrize("searched", [("width", "decay"), ("kernel", "pooling", "smoothing", "weights"), ("mixup", "augment")], ids=str)
+def test_a_convnet_is_condensed_for_and_rebuilt(searched, tmp_path):
+    splits = small.images()
+    problem: Any = problem_for(splits.train, "convnet", width=4, searched=searched, operations=("color", "cutout"))
+    recipe = Recipe(problem, Adam(20, 0.05))
+    task = Task(recipe, recipe, splits.real, problem.space(), Budget(9, 9))
+    method = HCDC(start=Coreset(), driver=Bank(starts=3, stages=1, chunk=3, steps=4, batch=3))
+    condensed = condense(method, task, DataCard(name="small", sha256="0" * 64, kind="images", num_classes=3))
+    assert not torch.equal(condensed.val.x, method.init(task)["val"]["x"])
+    condensed.save(tmp_path / "out")
+    loaded = load_condensed(tmp_path / "out")
+    assert recipe_from_card(loaded.card.recipes["condensed"]) == recipe
+    assert loaded.space == task.space

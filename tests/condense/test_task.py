@@ -33,6 +33,12 @@ def test_choose_keeps_proportions_and_every_class(counts, data):
     assert (found <= torch.tensor(counts)).all()
 
 
+def test_choose_leaves_out_a_class_that_is_not_there():
+    labels = torch.tensor([0, 0, 0, 2, 2, 2, 2])
+    chosen = choose(labels, 5, 4, torch.Generator().manual_seed(0))
+    assert torch.bincount(labels[chosen], minlength=4).tolist() == [2, 0, 3, 0]
+
+
 def test_generators_depend_on_seed_and_salts_alone():
     task = small.task()
     draw = [int(torch.randint(2**31, (), generator=task.generator(*salts))) for salts in ((1,), (1,), (2,), (1, 2), (2, 1))]

@@ -36,6 +36,7 @@ def with_(tensor: torch.Tensor, index: Any, value: float) -> torch.Tensor:
 
 BROKEN = {
     "bytes": (arguments(x=torch.zeros(7, 1, 4, 4, dtype=torch.uint8)), "x"),
+    "bytes as floats": (arguments(x=with_(torch.zeros(7, 1, 4, 4), (0, 0, 1, 1), 255.0)), "x"),
     "no channels": (arguments(x=torch.zeros(7, 4, 4)), "x"),
     "NaN": (arguments(x=with_(torch.zeros(7, 1, 4, 4), (0, 0, 1, 1), float("nan"))), "x"),
     "images missing": (arguments(x=torch.zeros(6, 1, 4, 4)), "y"),
@@ -50,6 +51,13 @@ BROKEN = {
 def test_broken_images_are_refused(given: dict[str, Any], named: str) -> None:
     with pytest.raises(DataError, match=f"^`{named}` = "):
         image_splits(**given)
+
+
+def test_a_model_for_another_shape_is_told() -> None:
+    data = random_images()
+    data.check_shape((1, 8, 8))
+    with pytest.raises(DataError, match=r"^`x` = \(1, 8, 8\): the model takes \(3, 8, 8\)"):
+        data.check_shape((3, 8, 8))
 
 
 def test_take_and_replace() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, NasBench201, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models import FAMILIES, Appnp, ConvMix, ConvNet, Heat, NasBench201, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
 from hcdc.models.families import GRAPH_FAMILIES
 from tests.cases import dense_graph, generator, random_images
 
@@ -27,7 +27,9 @@ def test_the_family_fits_the_sizes_of_the_data() -> None:
         assert torch.isfinite(problem.inner(problem.init(hyper, generator(0)), hyper, data))
 
 
-@pytest.mark.parametrize(("data", "family"), [(dense_graph(), "convmix"), (random_images(), "polyfilter"), (dense_graph(), "gat")])
+@pytest.mark.parametrize(
+    ("data", "family"), [(dense_graph(), "convmix"), (dense_graph(), "convnet"), (random_images(), "polyfilter"), (dense_graph(), "gat")]
+)
 def test_a_family_for_other_data_is_refused(data: Any, family: str) -> None:
     with pytest.raises(InputError, match=family):
         problem_for(data, family)
@@ -54,6 +56,10 @@ def test_a_setting_of_another_family_is_refused(family: str, setting: dict[str, 
         problem_for(dense_graph(), family, **setting)
 
 
+def test_the_second_family_of_images_is_taken_by_name() -> None:
+    assert problem_for(random_images(), "convnet", width=8, searched=("kernel",)) == ConvNet(3, shape=(1, 8, 8), width=8, searched=("kernel",))
+
+
 def test_images_have_no_regularisers_to_search() -> None:
     with pytest.raises(InputError, match=r"^`regularisers` = .* is no setting of convmix"):
         problem_for(random_images(), regularisers=("decay",))
@@ -69,6 +75,7 @@ PROBLEMS = [
     PolyFilter(7, num_features=1433, order=0, basis="chebyshev", criterion="soft-accuracy"),
     ConvMix(10, shape=(3, 32, 32), blocks=3, dropout=0.2),
     NasBench201(10, shape=(3, 32, 32), cells=5, norm="instance", regularisers=("smoothing",)),
+    ConvNet(10, shape=(3, 32, 32), searched=("depth", "augment"), operations=("crop",)),
     PolyFilter(7, num_features=9, basis="bernstein", regularisers=("smoothing", "decay")),
     Ppr(7, num_features=9, order=4, regularisers=("edge_drop",)),
     Heat(7, num_features=9),

@@ -34,13 +34,19 @@ def condense(
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
     size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
     val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
-    method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x, random, herding or k-center.")] = "hcdc",
+    method: Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    space: Annotated[str | None, typer.Option(help="polyfilter, ppr, heat, sign, appnp, convmix or nasbench201 [default: by the data].")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images) [default: by the data]."),
+    ] = None,
     order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
     regularise: Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")] = None,
+    search: Annotated[
+        list[str] | None, typer.Option(help="convnet: search depth, width, kernel, activation, pooling, decay, ...; repeatable.")
+    ] = None,
     criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
@@ -54,7 +60,8 @@ def condense(
     as_json: Json = False,
 ) -> None:
     """Make a condensed set of DATA in DIR."""
-    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None}
+    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
+             "searched": tuple(search) if search else None}  # fmt: skip
     family = {key: value for key, value in given.items() if value is not None}
     where = commands.Where(engine, address, workers)
     request = commands.Condense(

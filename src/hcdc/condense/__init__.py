@@ -1,15 +1,21 @@
 """Methods that make a small synthetic training and validation set."""
 
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
+from hcdc.condense.dc import DC, DSA
+from hcdc.condense.dm import DM
 from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
+from hcdc.condense.images import ImageCondenser
+from hcdc.condense.kip import KIP
 from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
 from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
+from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "GCOND_X", "HCDC", "HERDING", "K_CENTER", "RANDOM", "STRONG", "Algorithm1", "Bank", "Budget", "Callback",
-    "Condenser", "Coreset", "GCond", "Measure", "Points", "Task", "check_memory", "condense", "default_recipes",
-    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "total_derivative",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1",
+    "Bank", "Budget", "Callback", "Condenser", "Coreset", "GCond", "ImageCondenser", "Measure", "Points", "Task",
+    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card",
+    "recipes_of", "total_derivative",
 ]  # fmt: skip

@@ -11,8 +11,10 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from hcdc.condense.images import cross_entropy, embedding, leaves
 from hcdc.condense.task import Task, choose
-from hcdc.data import GraphData, propagated
+from hcdc.data import GraphData, ImageData, propagated
+from hcdc.models import ConvNet
 from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
@@ -27,7 +29,8 @@ class Coreset:
     Drawn uniformly (`balanced=False`, the paper's Random) or in class proportions. On graphs, `features` are raw or
     Â^hops X, and the adjacency is the induced subgraph or none (`identity`: the propagation of an edgeless graph is I).
     "centroids" are the means of a k-means clustering within each class, of images or of Â^hops X, and have no edges.
-    `pick` chooses within each class by Â^hops X or by pixels: herding (Welling 2009) follows the class mean, k-center
+    `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
+    on all of the part, as that network's last layer reads them: herding (Welling 2009) follows the class mean, k-center
     (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
     """
 
@@ -36,6 +39,7 @@ class Coreset:
     hops: int = 2
     balanced: bool = True
     pick: Pick = "uniform"
+    trained: int = 0
     label: str = "random"
 
     @property
@@ -80,22 +84,39 @@ class Coreset:
         """What examples are compared by [m, ...], and of each class its positions and how many of them are wanted."""
         x, labels = (propagated(data, self.hops) if isinstance(data, GraphData) else data.x), data.labels()
         chosen = choose(labels, count, data.num_classes, generator)
+        if self.trained and not isinstance(data, GraphData):
+            x = trained_embedding(data, self.trained, generator)
         quota = torch.bincount(labels[chosen], minlength=data.num_classes).tolist()
         return x, [(labels == label).nonzero().squeeze(1) for label in range(data.num_classes)], quota
 
     def _picked(self, data: Any, count: int, generator: torch.Generator) -> Tensor:
         follow = herding if self.pick == "herding" else k_center
         x, classes, quota = self._embedded(data, count, generator)
-        return torch.cat([members[follow(x[members].flatten(1), number)] for members, number in zip(classes, quota, strict=True)])
+        wanted = [(members, number) for members, number in zip(classes, quota, strict=True) if number]
+        return torch.cat([members[follow(x[members].flatten(1), number)] for members, number in wanted])
 
     def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
         x, classes, quota = self._embedded(data, count, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
-        means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True)])
+        means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True) if number])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
         if not isinstance(data, GraphData):
             return data.replace(x=means, y=y)
         return data.replace(x=means, y=y, adjacency=torch.zeros(count, count), mask=torch.ones(count, dtype=torch.bool))
+
+
+def trained_embedding(data: ImageData, steps: int, generator: torch.Generator) -> Tensor:
+    """Images as the last layer of a `ConvNet` reads them after `steps` steps of Adam at 1e-3 on batches of 128: [n, d]."""
+    network = ConvNet(data.num_classes, shape=data.shape, searched=())
+    params = leaves(network.init({}, generator))
+    optimiser = torch.optim.Adam(params.values(), lr=1e-3)
+    for _ in range(steps):
+        batch = torch.randint(data.size, (min(128, data.size),), generator=generator)
+        optimiser.zero_grad()
+        cross_entropy(network, params, data.x[batch], data.y[batch]).backward()
+        optimiser.step()
+    with torch.no_grad():
+        return torch.cat([embedding(network, params, x) for x in data.x.split(512)])
 
 
 def kmeans(x: Tensor, count: int, seed: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Adam as a pure function of tensors, so that a step can be resumed or taken back."""
+"""Adam and momentum as pure functions of tensors, so that a step can be resumed or taken back."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def adam_step(tensors: TensorDict, slopes: TensorDict, moments: TensorDict, rate
     optimiser.step()
     after: TensorDict = {f"{name}.{key}": value for name, leaf in leaves.items() for key, value in optimiser.state[leaf].items()}
     return leaves, after
+
+
+def momentum_step(
+    tensors: TensorDict, slopes: TensorDict, velocity: TensorDict, rates: dict[str, float], momentum: float
+) -> tuple[TensorDict, TensorDict]:
+    """(tensors, velocity) after one step of `torch.optim.SGD` with a rate a tensor; an empty `velocity` starts at rest."""
+    after = {name: slopes[name] + momentum * velocity[name] if velocity else slopes[name].clone() for name in tensors}
+    return {name: value.detach() - rates[name] * after[name] for name, value in tensors.items()}, after
 
 
 def cosine(number: int, total: int, floor: float = 0.02) -> float:

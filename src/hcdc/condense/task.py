@@ -102,10 +102,10 @@ def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tu
 
 
 def choose(labels: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:
-    """Positions [count] into `labels`, classes in their own proportions (largest remainders), at least one each."""
+    """Positions [count] into `labels`, classes in their own proportions (largest remainders), at least one of each that is there."""
     totals = torch.bincount(labels, minlength=classes)
     exact = totals * (count / labels.numel())
-    quota = exact.floor().long().clamp_min(1)
+    quota = exact.floor().long().clamp_min(1).minimum(totals)
     while int(quota.sum()) > count:
         quota[int((quota - exact).masked_fill(quota <= 1, float("-inf")).argmax())] -= 1
     while int(quota.sum()) < count:

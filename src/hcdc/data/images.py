@@ -12,6 +12,9 @@ from hcdc._tensors import TensorDict
 from hcdc.data.base import Splits
 from hcdc.errors import DataError
 
+LARGEST = 50.0
+"""No standardised pixel is as large; a byte that was made a float is."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
@@ -30,6 +33,11 @@ class ImageData:
         """Channels, height, width."""
         channels, height, width = self.x.shape[1:]
         return channels, height, width
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Raise `DataError` unless the images have the channels, height and width that a model takes."""
+        if self.shape != shape:
+            raise DataError("x", self.shape, f"the model takes {shape} (channels, height, width)", "resize the images, or build the model for them")
 
     def labels(self) -> Tensor:
         return self.y
@@ -62,6 +70,8 @@ def image_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num
         raise DataError("x", f"{tuple(x.shape)} {x.dtype}", "must be floating [n, channels, height, width]", "divide bytes by 255")
     if not bool(torch.isfinite(x).all()):
         raise DataError("x", "NaN or infinite values", "pixels must be finite", "drop or impute them first")
+    if float(x.abs().max()) > LARGEST:
+        raise DataError("x", f"pixels up to {float(x.abs().max()):.4g}", "must be roughly of unit scale", "divide bytes by 255, or standardise")
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
     if classes > y.numel():

@@ -65,6 +65,7 @@ class ConvMix(Classifier):
         return 3 * 4 * data.size * self.width * height * width * (len(OPERATIONS) + 4)
 
     def logits(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:
+        data.check_shape(self.shape)
         h = functional.silu(_conv3x3(data.x, params["stem"]))
         for b in range(self.blocks):
             if min(h.shape[-2:]) >= 4:
@@ -80,10 +81,14 @@ class ConvMix(Classifier):
         mixed = weights[0] * _conv3x3(h, params[f"conv3x3.{b}"])
         mixed = mixed + weights[1] * torch.einsum("oc,nchw->nohw", params[f"conv1x1.{b}"], h)
         mixed = mixed + weights[2] * functional.avg_pool2d(h, 3, stride=1, padding=1) + weights[3] * h
-        mean = mixed.mean((-2, -1), keepdim=True)
-        normal = (mixed - mean) * ((mixed - mean).square().mean((-2, -1), keepdim=True) + 1e-5).rsqrt()
-        scaled = normal * params[f"scale.{b}"].reshape(-1, 1, 1) + params[f"shift.{b}"].reshape(-1, 1, 1)
-        return functional.silu(scaled)
+        return functional.silu(instance_norm(mixed, params[f"scale.{b}"], params[f"shift.{b}"]))
+
+
+def instance_norm(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Mean 0 and variance 1 over the pixels of each channel, then scaled and shifted [width]; differentiates twice."""
+    mean = h.mean((-2, -1), keepdim=True)
+    normal = (h - mean) * ((h - mean).square().mean((-2, -1), keepdim=True) + 1e-5).rsqrt()
+    return normal * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
 
 
 def _conv3x3(h: Tensor, weight: Tensor) -> Tensor:

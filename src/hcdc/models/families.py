@@ -13,19 +13,22 @@ from hcdc.errors import FormatError, InputError
 from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
+from hcdc.models.convnet import ConvNet
 from hcdc.models.graphnet import GraphNet
 from hcdc.models.nasbench201 import NasBench201
 from hcdc.models.polyfilter import Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
 
 GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
-IMAGE_FAMILIES: dict[str, type[ConvMix] | type[NasBench201]] = {"convmix": ConvMix, "nasbench201": NasBench201}
-FAMILIES: dict[str, type[GraphNet] | type[ConvMix] | type[NasBench201]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES}
+IMAGE_FAMILIES: dict[str, type[ConvMix] | type[ConvNet] | type[NasBench201]] = {
+    "convmix": ConvMix, "convnet": ConvNet, "nasbench201": NasBench201,
+}  # fmt: skip
+FAMILIES: dict[str, type[GraphNet] | type[ConvMix] | type[ConvNet] | type[NasBench201]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES}
 SIZES = {"num_classes", "num_features", "shape"}
 """Fields that are read off the data."""
 
 
-def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix | NasBench201:
+def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix | ConvNet | NasBench201:
     """The problem of `family` (default: polyfilter for graphs, convmix for images) fitted to the sizes of `data`."""
     name = family or ("polyfilter" if isinstance(data, GraphData) else "convmix")
     if name not in FAMILIES:
@@ -56,7 +59,7 @@ def problem_to_card(problem: Classifier) -> dict[str, Any]:
     return {"family": names[type(problem)], **settings}  # pyright: ignore[reportArgumentType]
 
 
-def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | NasBench201:
+def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | ConvNet | NasBench201:
     """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known or of another type."""
     try:
         settings = dict(card)

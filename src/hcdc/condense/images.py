@@ -1,0 +1,141 @@
+"""What the condensers of images share: a state, an order of work, and the networks on which they match."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hcdc._tensors import TensorDict
+from hcdc._typing import Params
+from hcdc.condense.optimise import momentum_step
+from hcdc.condense.task import Task, choose
+from hcdc.data import ImageData
+from hcdc.errors import ConvergenceError, DataError, InputError
+from hcdc.models import ConvNet, augment, draw
+from hcdc.store import Groups
+
+PARTS = ("train", "val")
+Start = Literal["noise", "real"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCondenser(ABC):
+    """Synthetic images learned in `steps` steps, classes in the proportions of the real ones, labels fixed.
+
+    They start as `start` says, from standard normal noise or from real images of their class, and move by SGD at `lr`
+    with `momentum`. Networks are a `ConvNet` of `width` and `depth` (None: fitted to the images). With `both`, the
+    validation images are condensed in the same way, from the real validation images, after the training images; else
+    they are real ones.
+    """
+
+    steps: int = 1000
+    lr: float = 0.1
+    momentum: float = 0.5
+    start: Start = "noise"
+    augmentation: tuple[str, ...] = ()
+    real_batch: int = 256
+    width: int | None = None
+    depth: int | None = None
+    both: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "augmentation", tuple(self.augmentation))
+        if self.steps < 1 or self.real_batch < 1:
+            raise InputError("steps, real_batch", (self.steps, self.real_batch), "must be at least 1", "raise them")
+        if self.lr <= 0 or not 0 <= self.momentum < 1:
+            raise InputError("lr, momentum", (self.lr, self.momentum), "must be positive, and in [0, 1)", "use the defaults")
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @abstractmethod
+    def advance(self, real: ImageData, own: Groups, number: int, generator: torch.Generator) -> tuple[Groups, dict[str, float]]:
+        """Step `number` on one part: the groups of `own` that change, and metrics."""
+
+    def stretch(self) -> int:
+        """Steps that one part takes."""
+        return self.steps
+
+    def length(self) -> int:
+        return self.stretch() * (2 if self.both else 1)
+
+    def init(self, task: Task) -> Groups:
+        if not isinstance(task.real.train, ImageData):
+            raise DataError("method", self.name, "condenses images only", "use --method hcdc, gcond or random for graphs")
+        state: Groups = {}
+        for number, part in enumerate(PARTS):
+            real: ImageData = getattr(task.real, part)
+            chosen = choose(real.y, getattr(task.budget, part), real.num_classes, task.generator(31, number))
+            x = real.x[chosen]
+            if self.start == "noise" and (self.both or part == "train"):
+                x = torch.randn(x.shape, generator=task.generator(32, number))
+            state |= {f"{part}/labels": {"y": real.y[chosen]}, f"{part}/learned": {"x": x} | self.further(), f"{part}/moments": {}}
+        return state
+
+    def further(self) -> TensorDict:
+        """What is learned beside the images."""
+        return {}
+
+    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        second, within = divmod(number, self.stretch())
+        part = PARTS[second]
+        own = {key.removeprefix(f"{part}/"): value for key, value in state.items() if key.startswith(f"{part}/")}
+        changed, metrics = self.advance(getattr(task.real, part), own, within, task.generator(33, second, within))
+        if not all(bool(torch.isfinite(value).all()) for value in changed.get("learned", {}).values()):
+            raise ConvergenceError(f"{self.name}: step {number} left the finite numbers; lower `lr`, now {self.lr}")
+        return state | {f"{part}/{key}": value for key, value in changed.items()}, metrics
+
+    def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
+        train, val = (getattr(task.real, part).replace(x=state[f"{part}/learned"]["x"], y=state[f"{part}/labels"]["y"]) for part in PARTS)
+        return train, val
+
+    def network(self, real: ImageData) -> ConvNet:
+        return ConvNet(real.num_classes, shape=real.shape, width=self.width, depth=self.depth, searched=())
+
+    def changed(self, own: Groups, slopes: TensorDict, rates: dict[str, float]) -> Groups:
+        """What is learned, a step of momentum down `slopes`."""
+        learned, moments = momentum_step(own["learned"], slopes, own["moments"], rates, self.momentum)
+        return {"learned": learned, "moments": moments}
+
+    def pairs(self, real: ImageData, y: Tensor, x: Tensor, generator: torch.Generator) -> Any:
+        """For each class: where its synthetic images are, these as a leaf, and both batches under one augmentation."""
+        for label in y.unique():
+            at = (y == label).nonzero().squeeze(1)
+            leaf = x[at].requires_grad_()
+            members = (real.y == label).nonzero().squeeze(1)
+            batch = real.x[members[torch.randperm(members.numel(), generator=generator)[: self.real_batch]]]
+            yield at, leaf, *self.siamese((leaf, batch), generator)
+
+    def siamese(self, batches: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Every batch under the same draw of the augmentation."""
+        if not self.augmentation:
+            return tuple(batches)
+        drawn = draw(self.augmentation, generator)
+        return tuple(augment(x, drawn) for x in batches)
+
+
+def cross_entropy(network: ConvNet, params: Params, x: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy of `network`, without any regularisation."""
+    return functional.cross_entropy(network.logits(params, {}, ImageData(x, y, network.num_classes), {}), y)
+
+
+def embedding(network: ConvNet, params: Params, x: Tensor) -> Tensor:
+    """What the last layer reads: [n, features]."""
+    return network.features(params, {}, x)[network.blocks - 1]
+
+
+def descended(params: Params, loss: Tensor, rate: float) -> Params:
+    """One step of plain gradient descent, as new leaves."""
+    slopes = torch.autograd.grad(loss, list(params.values()))
+    return leaves({name: value - rate * slope for (name, value), slope in zip(params.items(), slopes, strict=True)})
+
+
+def leaves(params: Params) -> Params:
+    return {name: value.detach().requires_grad_() for name, value in params.items()}
