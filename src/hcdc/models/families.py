@@ -70,6 +70,6 @@ def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | ConvNet |
         return TypeAdapter(family).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise FormatError(f"field `problem.{'.'.join(map(str, first['loc']))}`: {first['msg']}") from error
+        raise FormatError(f"field `{'.'.join(map(str, ('problem', *first['loc'])))}`: {first['msg']}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"field `problem`: {error} is not known to this version") from error
