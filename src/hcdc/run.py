@@ -30,18 +30,18 @@ from hcdc.condense import (
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
-from hcdc.models.classifier import CRITERIA
+from hcdc.models import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
 METHODS = ("hcdc", "gcond", "gcond-x", "random", "herding", "k-center")
 DRIVERS = ("bank", "algorithm1")
 IMAGES = Coreset(label="images")
-"""Real images, class proportions kept: what S_val starts from on images."""
+"""Real examples, class proportions kept: what S_val starts from on all but graphs."""
 
 
 def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
-    """The condenser of `name` at its defaults for `kind` of data ("graph" or "images").
+    """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples").
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond; random learns nothing.
     `neighbours` bounds how many of a node's neighbours hcdc reads for a real hypergradient; None reads all.
@@ -96,7 +96,7 @@ def condense_source(
 ) -> Condensed:
     """Condense; `method` is a name of `METHODS` or a condenser."""
     chosen = method_named(method, source.kind) if isinstance(method, str) else method
-    card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=source.splits.train.num_classes)
+    card = DataCard.of(source.name, source.sha256, source.kind, source.splits.train)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
 
 

@@ -9,7 +9,21 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, Appnp, ConvMix, Heat, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models import (
+    FAMILIES,
+    Appnp,
+    ConvMix,
+    GraphNet,
+    Heat,
+    Logistic,
+    Mlp,
+    PolyFilter,
+    Ppr,
+    Sign,
+    problem_for,
+    problem_from_card,
+    problem_to_card,
+)
 from tests.cases import dense_graph, generator, random_images
 
 
@@ -30,7 +44,7 @@ def test_a_family_for_other_data_is_refused(data: Any, family: str) -> None:
         problem_for(data, family)
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "convmix"])
+@pytest.mark.parametrize("family", [name for name, kind in FAMILIES.items() if issubclass(kind, GraphNet)])
 @pytest.mark.parametrize("regularisers", [(), ("decay", "edge_drop", "smoothing")], ids=["plain", "regularised"])
 def test_every_graph_family_fits_a_graph(family: str, regularisers: tuple[str, ...]) -> None:
     graph = dense_graph()
@@ -70,6 +84,8 @@ PROBLEMS = [
     Heat(7, num_features=9),
     Sign(7, num_features=9, hidden=3),
     Appnp(7, num_features=9, steps=(1, 3), widths=(2, 5), alphas=(0.1, 0.3), activations=("elu", "tanh"), regularisers=("decay",)),
+    Logistic(0, widths=(1, 3)),
+    Mlp(3, widths=(1, 1), hidden=(2, 5), activations=("tanh", "relu")),
 ]
 
 

@@ -17,9 +17,11 @@ app = typer.Typer(
 )
 
 DATA_HELP = (
-    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, the path of a graph in an .npz, "
+    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, breast_cancer, wine, diabetes, the path of a graph in "
+    "an .npz or of a table in a .csv (its last column the target), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
+SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix (images), logistic or mlp (tables) [default: by the data]."
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
@@ -29,12 +31,15 @@ Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets ar
 def condense(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
-    size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
+    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
     val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
     method: Annotated[str, typer.Option(help="hcdc, gcond, gcond-x, random, herding or k-center.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    space: Annotated[str | None, typer.Option(help="polyfilter, ppr, heat, sign, appnp (graphs) or convmix (images) [default: by the data].")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(help="polyfilter, ppr, heat, sign, appnp (graphs), convmix (images), logistic or mlp (tables) [default: by the data]."),
+    ] = None,
     order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
     regularise: Annotated[list[str] | None, typer.Option(help="Graphs: search decay, edge_drop or smoothing too; repeatable.")] = None,

@@ -121,10 +121,10 @@ def show(folder: Path) -> Answer:
 
     card = load_card(folder)
     facts: dict[str, Any] = {"folder": str(folder), **card.model_dump()}
-    unit = "nodes" if card.data.kind == "graph" else "images"
+    unit, classes = card.data.unit, f"{card.data.num_classes} classes" if card.data.num_classes else "a regression"
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
-        f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {card.data.num_classes} classes",
+        f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {', '.join(card.space)}; family: {card.recipes['condensed']['problem']['family']}",
     ]
     if (folder / "evaluation.json").is_file():

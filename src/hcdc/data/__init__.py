@@ -2,6 +2,7 @@
 
 from hcdc.data.base import Data, Real, Splits
 from hcdc.data.download import fetch
+from hcdc.data.examples import Examples, check_examples, example_splits
 from hcdc.data.graphs import (
     HIDDEN,
     GraphData,
@@ -13,8 +14,10 @@ from hcdc.data.images import ImageData, image_splits
 from hcdc.data.sbm import BlockModel, block_model
 from hcdc.data.sources import Source, fingerprint, from_pyg, load
 from hcdc.data.sparse import Sparse
+from hcdc.data.tables import Column, TableData, TableEncoder, read_columns, shuffled_parts, table_splits
 
 __all__ = [
-    "HIDDEN", "BlockModel", "Data", "GraphData", "ImageData", "Real", "Source", "Sparse", "Splits", "block_model", "fetch",
-    "fingerprint", "from_pyg", "graph_splits", "image_splits", "load", "propagated", "symmetric_adjacency",
+    "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Real", "Source", "Sparse", "Splits", "TableData",
+    "TableEncoder", "block_model", "check_examples", "example_splits", "fetch", "fingerprint", "from_pyg", "graph_splits", "image_splits",
+    "load", "propagated", "read_columns", "shuffled_parts", "symmetric_adjacency", "table_splits",
 ]  # fmt: skip

@@ -100,7 +100,11 @@ class Judge:
 
 
 def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: Condensed, judge: Judge) -> dict[str, Any]:
-    """The figures of an evaluation, from its scores; those that cannot be had (one seed, a constant score) are None."""
+    """The figures of an evaluation, from its scores; those that cannot be had (one seed, a constant score) are None.
+
+    Of a regression, R^2 stands where accuracy does, in the scores and, as "r2", in the names of the figures; "score" says
+    which of the two it is.
+    """
     score = small.criterion["val"].mean(0)
     truth, test = full.loss["val"].mean(0), full.accuracy["test"].mean(0)
     card = condensed.card
@@ -119,11 +123,14 @@ def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: C
     facts |= {"picked_config": picked, "picked_test_accuracy": float(test[picked]), "best_test_accuracy": float(test.max()),
               "regret_top1": regret(score, test, 1), "regret_top5": regret(score, test, 5)}  # fmt: skip
     facts |= bill(card.seconds, small.seconds, full.seconds, judge.configs)
-    unit = "nodes" if card.data.kind == "graph" else "images"
+    unit = card.data.unit
     facts |= {"configs": judge.configs, "seeds": judge.seeds, "config_seed": judge.config_seed}
     facts |= {unit: card.sizes["train"], f"{unit}_val": card.sizes["val"]}
     facts |= {"data": card.data.name, "method": card.method, "hardware": card.hardware}
-    return {key: _known(value) for key, value in facts.items()}
+    facts = {key: _known(value) for key, value in facts.items()}
+    if card.data.num_classes:
+        return facts
+    return {key.replace("accuracy", "r2"): value for key, value in facts.items()} | {"score": "r2"}
 
 
 def _known(value: Any) -> Any:

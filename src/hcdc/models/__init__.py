@@ -1,7 +1,7 @@
 """Differentiable families: a model and its losses as one `Bilevel` problem."""
 
 from hcdc.models.appnp import Appnp
-from hcdc.models.classifier import Classifier, Criterion
+from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
 from hcdc.models.families import (
     FAMILIES,
@@ -10,22 +10,12 @@ from hcdc.models.families import (
     problem_to_card,
 )
 from hcdc.models.graphnet import GraphNet
+from hcdc.models.misfit import CRITERIA, Criterion, check_criterion, criterion_of, metrics_of, misfit
 from hcdc.models.polyfilter import GraphFilter, Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
+from hcdc.models.tabular import Logistic, Mlp, Tabular
 
 __all__ = [
-    "FAMILIES",
-    "Appnp",
-    "Classifier",
-    "ConvMix",
-    "Criterion",
-    "GraphFilter",
-    "GraphNet",
-    "Heat",
-    "PolyFilter",
-    "Ppr",
-    "Sign",
-    "problem_for",
-    "problem_from_card",
-    "problem_to_card",
-]
+    "CRITERIA", "FAMILIES", "Appnp", "Classifier", "ConvMix", "Criterion", "GraphFilter", "GraphNet", "Heat", "Logistic", "Mlp", "PolyFilter",
+    "Ppr", "Sign", "Tabular", "check_criterion", "criterion_of", "metrics_of", "misfit", "problem_for", "problem_from_card", "problem_to_card",
+]  # fmt: skip
