@@ -8,11 +8,15 @@ HcdcError
 ├── FormatError         a file is not what it claims to be (truncated, edited, foreign)
 ├── RunExistsError      the output directory already holds a run
 ├── MissingExtraError   an optional dependency is needed and absent
+├── ModelError          a model or loss of the user's own raised; the original, traceback included, is its cause
 └── ConvergenceError    a solver stopped before its answer could be trusted
 ```
 """
 
 from __future__ import annotations
+
+import traceback
+from pathlib import Path
 
 
 class HcdcError(Exception):
@@ -60,8 +64,29 @@ class MissingExtraError(HcdcError, ImportError):
         return type(self), (self.module, self.extra)
 
 
+class ModelError(HcdcError):
+    """A model or loss of the user's own raised `error`; it is kept, with its traceback, as `__cause__`."""
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        self.what, self.error = what, error
+        super().__init__(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}")
+
+    def __reduce__(self) -> tuple[type[ModelError], tuple[str, BaseException]]:
+        return type(self), (self.what, self.error)
+
+
 class ConvergenceError(HcdcError):
     """A solver stopped before its answer could be trusted; the message states cause and remedy."""
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line outside of libraries, where there is one."""
+    places = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and "hcdc" not in Path(frame.filename).parts
+    ]
+    return f" at {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
 
 
 def _short(value: object, limit: int = 80) -> str:

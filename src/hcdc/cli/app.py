@@ -60,6 +60,25 @@ def condense(
 
 
 @app.command()
+def doctor(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
+    val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
+    method: Annotated[str, typer.Option(help="As of `hcdc condense`.")] = "hcdc",
+    driver: Annotated[str, typer.Option(help="For hcdc: bank or algorithm1.")] = "bank",
+    space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
+    criterion: Annotated[str, typer.Option(help="loss or soft-accuracy.")] = "loss",
+    steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
+    family: dict[str, Any] = {"criterion": criterion}
+    request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
+    _emit(commands.doctor(request), as_json)
+
+
+@app.command()
 def evaluate(
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to rank.")] = 80,
@@ -100,6 +119,8 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 def _emit(answer: commands.Answer, as_json: bool) -> None:
     text = json.dumps(answer.facts, allow_nan=False) if as_json else "\n".join(answer.lines)
     sys.stdout.write(text + "\n")
+    if not answer.good:
+        raise typer.Exit(2)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -13,10 +13,11 @@ from hcdc.errors import InputError, RunExistsError
 
 
 class Answer(NamedTuple):
-    """`facts` for --json, `lines` for a person."""
+    """`facts` for --json, `lines` for a person; `good` is False where the command ends with exit code 2."""
 
     facts: dict[str, Any]
     lines: tuple[str, ...]
+    good: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,19 @@ def condense(request: Condense) -> Answer:
         condensed.save(request.out)
         checkpoint.remove()
     return show(request.out)
+
+
+def doctor(request: Condense) -> Answer:
+    """Check what `condense` would be asked for, without doing it."""
+    from hcdc.data import load
+    from hcdc.doctor import check
+    from hcdc.run import method_named, task_for
+
+    source = load(request.data, request.root, download=request.download)
+    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    checkup = check(task, method)
+    return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 
 
 def _refuse_a_run(request: Condense, unfinished: bool) -> None:
@@ -143,7 +157,8 @@ def verify(folder: Path) -> Answer:
 
     condensed = load_condensed(folder)
     for recipe in condensed.card.recipes.values():
-        recipe_from_card(recipe)
+        if recipe["problem"].get("family") != "module":  # a model of the user's own is not in the artefact
+            recipe_from_card(recipe)
     facts = {"folder": str(folder), "whole": True, "format": condensed.card.format, "tensors_sha256": condensed.card.tensors_sha256}
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense.task import Condenser, Task
-from hcdc.errors import FormatError, HcdcError
-from hcdc.models import Classifier, problem_from_card, problem_to_card
+from hcdc.errors import FormatError, HcdcError, InputError
+from hcdc.models import Classifier, ModuleProblem, problem_from_card, problem_to_card
 from hcdc.store import (
     Card,
     Checkpoint,
@@ -93,13 +93,33 @@ def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
 
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
     problem = recipe.problem
-    known = problem_to_card(problem) if isinstance(problem, Classifier) else {"family": type(problem).__qualname__}
+    if isinstance(problem, ModuleProblem):
+        known = problem.card()
+    else:
+        known = problem_to_card(problem) if isinstance(problem, Classifier) else {"family": type(problem).__qualname__}
     return {"problem": known, "solver": asdict(recipe.solver)}
 
 
-def recipe_from_card(card: dict[str, Any]) -> Recipe:
-    """Inverse of `recipe_to_card` for the families that ship; raises `FormatError` for another."""
+def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None) -> Recipe:
+    """Inverse of `recipe_to_card`; raises `FormatError` for a family that does not ship.
+
+    An artefact never holds code: one that was made with a module of the user's own needs that again, as `problem`.
+    Raises `InputError` without it, with another than the card describes, and with one where the family ships.
+    """
     try:
-        return Recipe(problem_from_card(card["problem"]), Adam(**card["solver"]))
+        solver, known = Adam(**card["solver"]), card["problem"]
+        if known.get("family") != "module":
+            if problem is not None:
+                raise InputError("problem", problem, f"the artefact has a family of its own, {known['family']}", "leave `problem` out")
+            return Recipe(problem_from_card(known), solver)
     except (KeyError, TypeError) as error:
         raise FormatError(f"field `recipes`: {error} is not known to this version") from error
+    name = known.get("import") or known.get("class")
+    if problem is None:
+        rule = f"the artefact was made with a model of the user's own ({name}), which it does not hold"
+        raise InputError("problem", None, rule, "from Python, pass problem=hcdc.ModuleProblem(model, space, num_classes)")
+    if any(problem.card()[field] != known.get(field) for field in ("num_classes", "criterion", "parameters")):
+        raise InputError(
+            "problem", problem, f"must be the model of the artefact ({name}), with its parameters and criterion", "make it as it was then"
+        )
+    return Recipe(problem, solver)

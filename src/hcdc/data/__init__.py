@@ -11,13 +11,14 @@ from hcdc.data.graphs import (
     symmetric_adjacency,
 )
 from hcdc.data.images import ImageData, image_splits
+from hcdc.data.intake import Intake, read_graph
 from hcdc.data.sbm import BlockModel, block_model
-from hcdc.data.sources import Source, fingerprint, from_pyg, load
+from hcdc.data.sources import Source, fingerprint, from_pyg, kind_of, load
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import Column, TableData, TableEncoder, read_columns, shuffled_parts, table_splits
 
 __all__ = [
-    "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Real", "Source", "Sparse", "Splits", "TableData",
+    "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Intake", "Real", "Source", "Sparse", "Splits", "TableData",
     "TableEncoder", "block_model", "check_examples", "example_splits", "fetch", "fingerprint", "from_pyg", "graph_splits", "image_splits",
-    "load", "propagated", "read_columns", "shuffled_parts", "symmetric_adjacency", "table_splits",
+    "kind_of", "load", "propagated", "read_columns", "read_graph", "shuffled_parts", "symmetric_adjacency", "table_splits",
 ]  # fmt: skip

@@ -58,8 +58,8 @@ def example_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], n
     return Splits(*(whole.take(part) for part in parts))
 
 
-def check_examples(x: Tensor, y: Tensor, train: Tensor, num_classes: int | None = None, *, unit: str = "example") -> int:
-    """The number of classes of `y`, 0 for a regression.
+def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int | None = None, *, unit: str = "example") -> int:
+    """The number of classes of `y`, 0 for a regression; `train` are the examples among which every class must be.
 
     Raises `DataError` for shapes that do not fit each other, types other than floats for `x`, values that are not finite,
     labels out of range, and a class without a training example.
@@ -80,13 +80,13 @@ def check_examples(x: Tensor, y: Tensor, train: Tensor, num_classes: int | None 
     return _check_classes(y, train, num_classes, unit)
 
 
-def _check_classes(y: Tensor, train: Tensor, num_classes: int | None, unit: str) -> int:
+def _check_classes(y: Tensor, train: Tensor | None, num_classes: int | None, unit: str) -> int:
     classes = int(y.max()) + 1 if num_classes is None else num_classes
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
     if classes < 2:
         raise DataError("y", f"{classes} class", "needs two classes or more", "give floating labels for a regression")
-    missing = sorted(set(range(classes)) - set(y[train].tolist()))
+    missing = [] if train is None else sorted(set(range(classes)) - set(y[train].tolist()))
     if missing:
         shown: Any = missing if len(missing) <= 10 else [*missing[:10], "..."]
         remedy = "add one, drop the class, or give floating labels for a regression"

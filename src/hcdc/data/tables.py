@@ -164,8 +164,7 @@ class TableEncoder:
             raise DataError(self.target.name, [len(values)], f"must have shape [{x.shape[0]}], one target a row", "give x and y of one length")
         y = self.target.encode(values)
         y = y.argmax(1) if classes else y.squeeze(1)
-        if train is not None:
-            check_examples(x, y, train, classes or None, unit="row")
+        check_examples(x, y, train, classes or None, unit="row")
         return TableData(x, y, classes, self.columns, self.target)
 
 

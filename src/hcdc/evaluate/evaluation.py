@@ -19,6 +19,7 @@ from hcdc.evaluate.ranking import (
     spearman,
 )
 from hcdc.evaluate.retrain import Scores, retrain
+from hcdc.models import ModuleProblem
 from hcdc.store import Condensed, Ledger, library_versions
 
 Progress = Callable[[str, int, int], None]
@@ -61,10 +62,15 @@ class Judge:
         if self.seeds < 1:
             raise InputError("seeds", self.seeds, "must be at least 1", "ask for one seed or more")
 
-    def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None) -> Evaluation:
-        """Raises `InputError` when `source` is not the data that `condensed` was made from."""
+    def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None, problem: ModuleProblem | None = None) -> Evaluation:
+        """Raises `InputError` when `source` is not the data that `condensed` was made from.
+
+        `problem` is the model of an artefact made with one of the user's own. Nothing of it is kept in the ledger, since
+        two models cannot be told apart by their cards.
+        """
         check_source(condensed, source)
-        space, recipes = condensed.space, {name: recipe_from_card(card) for name, card in condensed.card.recipes.items()}
+        space, recipes = condensed.space, {name: recipe_from_card(card, problem) for name, card in condensed.card.recipes.items()}
+        ledger = self.ledger if problem is None else Ledger(None)
         drawn = space.configs(self.configs, self.config_seed)
         versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         hyper = space.relax_all(drawn)
@@ -73,10 +79,10 @@ class Judge:
             parts: list[Scores] = []
             for seed in range(self.seeds):
                 key = cause | {"seed": seed, "recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": versions}
-                known = self.ledger.get(key)
+                known = ledger.get(key)
                 if known is None:
                     parts.append(retrain(recipes[recipe], hyper, train, judged_on, seed=1000 + seed))
-                    self.ledger.put(key, parts[-1].to_json())
+                    ledger.put(key, parts[-1].to_json())
                 else:
                     parts.append(Scores.from_json(known))
                 if progress is not None:
