@@ -15,8 +15,8 @@ HcdcError
 
 from __future__ import annotations
 
+import pathlib
 import traceback
-from pathlib import Path
 
 
 class HcdcError(Exception):
@@ -65,14 +65,12 @@ class MissingExtraError(HcdcError, ImportError):
 
 
 class ModelError(HcdcError):
-    """A model or loss of the user's own raised `error`; it is kept, with its traceback, as `__cause__`."""
+    """A model or loss of the user's own raised; the original is kept, with its traceback, as `__cause__`."""
 
-    def __init__(self, what: str, error: BaseException) -> None:
-        self.what, self.error = what, error
-        super().__init__(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}")
-
-    def __reduce__(self) -> tuple[type[ModelError], tuple[str, BaseException]]:
-        return type(self), (self.what, self.error)
+    @classmethod
+    def of(cls, what: str, error: BaseException) -> ModelError:
+        """Of the user's `what`, naming the innermost line outside of libraries."""
+        return cls(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}")
 
 
 class ConvergenceError(HcdcError):
@@ -84,9 +82,9 @@ def _place(error: BaseException) -> str:
     places = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and "hcdc" not in Path(frame.filename).parts
+        if "site-packages" not in frame.filename and "hcdc" not in pathlib.Path(frame.filename).parts
     ]
-    return f" at {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
+    return f" at {pathlib.Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
 
 
 def _short(value: object, limit: int = 80) -> str:

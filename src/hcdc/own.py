@@ -17,7 +17,7 @@ from hcdc.data import Intake, Real, Source, Splits, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
 from hcdc.evaluate import Evaluation, Judge, verdict
-from hcdc.models import ModuleProblem, UserLoss
+from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import method_named
 from hcdc.search import ALGORITHMS, Objective, Trial
 from hcdc.spaces import Space
@@ -156,6 +156,8 @@ def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake |
         if val is not None:
             raise InputError("val", type(val).__name__, "came with the training data", "leave `val` out")
         splits: Any = train if isinstance(train, Splits) else read_graph(train)
+        for part in splits:
+            batch_of(part)  # outside of any transform, so that it is kept
         return Real(splits[0], splits[1]), None, splits[2]
     if val is None:
         raise InputError("val", None, "is what configurations are ranked on", "give validation data in the form of the training data")

@@ -216,6 +216,17 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):
+    code, text, _ = run(capsys, "doctor", str(small.npz(tmp_path)), "--size", "9", "--steps", "5", "--json")
+    facts = json.loads(text)
+    assert (code, facts["healthy"]) == (0, True)
+    assert facts["cost"]["seconds"] > 0
+    monkeypatch.setattr("hcdc.doctor.checkup.machine_memory", lambda: 1)
+    code, text, _ = run(capsys, "doctor", str(small.npz(tmp_path)), "--size", "9", "--steps", "5")
+    assert code == 2
+    assert text.startswith("breaks: the run needs")
+
+
 def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):
     with locked(tmp_path / "out"):
         code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "out"))

@@ -19,7 +19,7 @@ from hcdc.evaluate.ranking import (
     spearman,
 )
 from hcdc.evaluate.retrain import Scores, retrain
-from hcdc.models import ModuleProblem
+from hcdc.models import ModuleProblem, batch_of
 from hcdc.store import Condensed, Ledger, library_versions
 
 Progress = Callable[[str, int, int], None]
@@ -90,6 +90,9 @@ class Judge:
             return Scores.join(parts)
 
         splits = source.splits
+        if problem is not None:
+            for part in splits:
+                batch_of(part)  # outside of any transform, so that it is kept
         small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": condensed.fingerprint()})
         floors: dict[str, Scores] = {}
         budget, seed = Budget(**condensed.card.sizes), condensed.card.seed + 10_000

@@ -11,13 +11,13 @@ from hcdc.models.families import (
 )
 from hcdc.models.graphnet import GraphNet
 from hcdc.models.misfit import CRITERIA, Criterion, check_criterion, criterion_of, metrics_of, misfit
-from hcdc.models.module import Batch, GraphBatch, ModuleProblem, UserLoss
+from hcdc.models.module import Batch, GraphBatch, ModuleProblem, UserLoss, batch_of
 from hcdc.models.polyfilter import GraphFilter, Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
 from hcdc.models.tabular import Logistic, Mlp, Tabular
 
 __all__ = [
     "CRITERIA", "FAMILIES", "Appnp", "Batch", "Classifier", "ConvMix", "Criterion", "GraphBatch", "GraphFilter", "GraphNet", "Heat",
-    "Logistic", "Mlp", "ModuleProblem", "PolyFilter", "Ppr", "Sign", "Tabular", "UserLoss", "check_criterion", "criterion_of", "metrics_of",
-    "misfit", "problem_for", "problem_from_card", "problem_to_card",
+    "Logistic", "Mlp", "ModuleProblem", "PolyFilter", "Ppr", "Sign", "Tabular", "UserLoss", "batch_of", "check_criterion",
+    "criterion_of", "metrics_of", "misfit", "problem_for", "problem_from_card", "problem_to_card",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -218,17 +219,31 @@ class _Lossy(nn.Module):
         return self.loss(self.module, hyper, batch)
 
 
+_GRAPHS: weakref.WeakKeyDictionary[GraphData, GraphBatch] = weakref.WeakKeyDictionary()
+"""What was made of sparse graphs, for as long as their containers live."""
+
+
 def batch_of(data: Any) -> Batch | GraphBatch:
-    """What user code is given of a container. Edges that are being learned are all pairs; otherwise those with a weight."""
+    """What user code is given of a container. Edges that are being learned are all pairs; otherwise those with a weight.
+
+    A container with sparse parts must have been here once outside of any `torch.func` transform, which cannot take
+    sparse tensors apart; what was made of it then is kept with it.
+    """
     if not isinstance(data, GraphData):
         return Batch(data.x, data.y)
+    if data in _GRAPHS:
+        return _GRAPHS[data]
     x = data.x.dense() if isinstance(data.x, Sparse) else data.x
     if isinstance(data.adjacency, Sparse):
         index, weights = data.adjacency.coo()
-        return GraphBatch(x, index, weights, data.nodes, data.labels())
-    wanted = torch.ones_like(data.adjacency) - torch.eye(data.size) if data.adjacency.requires_grad else data.adjacency
-    row, column = wanted.nonzero().unbind(1)
-    return GraphBatch(x, torch.stack([row, column]), data.adjacency[row, column], data.nodes, data.labels())
+    else:
+        wanted = torch.ones_like(data.adjacency) - torch.eye(data.size) if data.adjacency.requires_grad else data.adjacency
+        index = wanted.nonzero().T
+        weights = data.adjacency[index[0], index[1]]
+    batch = GraphBatch(x, index, weights, data.nodes, data.labels())
+    if isinstance(data.adjacency, Sparse) or isinstance(data.x, Sparse):
+        _GRAPHS[data] = batch
+    return batch
 
 
 @contextlib.contextmanager
@@ -239,7 +254,7 @@ def users(what: str) -> Generator[None]:
     except HcdcError:
         raise
     except Exception as error:
-        raise ModelError(what, error) from error
+        raise ModelError.of(what, error) from error
 
 
 def _path(value: Any) -> str | None:
