@@ -84,8 +84,8 @@ PROBLEMS = [
     Heat(7, num_features=9),
     Sign(7, num_features=9, hidden=3),
     Appnp(7, num_features=9, steps=(1, 3), widths=(2, 5), alphas=(0.1, 0.3), activations=("elu", "tanh"), regularisers=("decay",)),
-    Logistic(0, widths=(1, 3)),
-    Mlp(3, widths=(1, 1), hidden=(2, 5), activations=("tanh", "relu")),
+    Logistic(0, columns=(1, 3)),
+    Mlp(3, columns=(1, 1), hidden=(2, 5), activations=("tanh", "relu")),
 ]
 
 

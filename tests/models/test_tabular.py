@@ -29,7 +29,7 @@ FAMILIES: dict[str, Any] = {"logistic": Logistic, "mlp": Mlp}
 @pytest.mark.parametrize("classes", [0, 3])
 def test_the_hypergradient_is_the_slope_of_the_retrained_optimum(classes: int) -> None:
     data = table(classes)
-    problem = Logistic(classes, widths=data.widths)
+    problem = Logistic(classes, columns=data.widths)
     hyper = double(problem.space().relax(problem.space().sample(generator(0))))
     hyper = {key: value * 0 - 1 for key, value in hyper.items()}
     start = double(problem.init(hyper, generator(1)))
@@ -52,13 +52,13 @@ def test_the_hypergradient_is_the_slope_of_the_retrained_optimum(classes: int) -
 
 
 def test_each_column_has_its_own_decay() -> None:
-    problem = Logistic(2, widths=(1, 3))
+    problem = Logistic(2, columns=(1, 3))
     params = {"w": torch.ones(4, 2), "b": torch.ones(2)}
     assert float(problem.penalty(params, {"log10_decay": torch.tensor([0.0, 1.0])})) == pytest.approx((2 + 10 * 6) / 2)
 
 
 def test_narrow_networks_are_the_first_units_of_wide_ones() -> None:
-    problem, data = Mlp(2, widths=(1, 3), hidden=(2, 4)), table(2)
+    problem, data = Mlp(2, columns=(1, 3), hidden=(2, 4)), table(2)
     hyper = double(problem.space().relax({"activation": "tanh", "width": "2", "log10_decay": -2.0}))
     params = double(problem.init(hyper, generator(0)))
     narrow = torch.tanh(data.x @ params["w1"] + params["b1"])[:, :2] @ params["w2"][:2] + params["b2"]
@@ -67,7 +67,7 @@ def test_narrow_networks_are_the_first_units_of_wide_ones() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_is_noise_of_the_training(family: str) -> None:
-    data, problem = table(2), FAMILIES[family](2, widths=(1, 3), dropout=0.5)
+    data, problem = table(2), FAMILIES[family](2, columns=(1, 3), dropout=0.5)
     hyper = double(problem.space().interior(generator(0)))
     params, noise = double(problem.init(hyper, generator(0))), problem.noise(data, generator(1))
     assert not torch.equal(problem.noisy(params, hyper, data, noise), problem.inner(params, hyper, data))
@@ -75,7 +75,7 @@ def test_dropout_is_noise_of_the_training(family: str) -> None:
 
 
 def test_metrics_of_a_regression() -> None:
-    data, problem = table(0), Logistic(0, widths=(1, 3))
+    data, problem = table(0), Logistic(0, columns=(1, 3))
     hyper = double(problem.space().interior(generator(0)))
     mean = {"w": torch.zeros(4, 1).double(), "b": data.y.mean().reshape(1)}
     found = problem.metrics(mean, hyper, data)
@@ -84,7 +84,7 @@ def test_metrics_of_a_regression() -> None:
 
 
 BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
-    "no columns": ("logistic", {"widths": ()}),
+    "no columns": ("logistic", {"columns": ()}),
     "one activation": ("mlp", {"activations": ("tanh",)}),
     "an unknown activation": ("mlp", {"activations": ("tanh", "step")}),
     "falling widths": ("mlp", {"hidden": (4, 2)}),

@@ -19,7 +19,7 @@ from hcdc.models.tabular import Logistic, Mlp, Tabular
 GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
 TABLE_FAMILIES: dict[str, type[Tabular]] = {"logistic": Logistic, "mlp": Mlp}
 FAMILIES: dict[str, type[GraphNet] | type[ConvMix] | type[Tabular]] = {**GRAPH_FAMILIES, "convmix": ConvMix, **TABLE_FAMILIES}
-SIZES = {"num_classes", "num_features", "shape", "widths"}
+SIZES = {"num_classes", "num_features", "shape", "columns"}
 """Fields that are read off the data."""
 
 Problem = GraphNet | ConvMix | Tabular
@@ -40,7 +40,7 @@ def problem_for(data: GraphData | ImageData | TableData, family: str | None = No
         merged: dict[str, Any] = {"dropout": 0.5} | settings
         return GRAPH_FAMILIES[name](data.num_classes, num_features=data.num_features, **merged)
     if isinstance(data, TableData):
-        return TABLE_FAMILIES[name](data.num_classes, widths=data.widths, **settings)
+        return TABLE_FAMILIES[name](data.num_classes, columns=data.widths, **settings)
     if not data.num_classes:
         raise InputError("data", "floating labels", "convmix needs classes", "give a model of your own to `condense_model`")
     return ConvMix(data.num_classes, shape=data.shape, **settings)

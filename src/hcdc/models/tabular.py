@@ -17,16 +17,16 @@ from hcdc.spaces import Choice, Real, Space
 
 @dataclass(frozen=True)
 class Tabular(Classifier):
-    """`widths` are the encoded columns of each column: 1 for a number, one a category otherwise. `num_classes` 0 makes a
+    """`columns` are the encoded columns of each column: 1 for a number, one a category otherwise. `num_classes` 0 makes a
     regression with one output."""
 
-    widths: tuple[int, ...] = (1,)
+    columns: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.widths or min(self.widths) < 1:
-            raise InputError("widths", self.widths, "must be one or more positive numbers", "give 1 a number, one a category otherwise")
+        object.__setattr__(self, "columns", tuple(self.columns))
+        if not self.columns or min(self.columns) < 1:
+            raise InputError("columns", self.columns, "must be one or more positive numbers", "give 1 a number, one a category otherwise")
 
     @property
     def outputs(self) -> int:
@@ -34,7 +34,7 @@ class Tabular(Classifier):
 
     @property
     def num_features(self) -> int:
-        return sum(self.widths)
+        return sum(self.columns)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Logistic(Tabular):
 
     def space(self) -> Space:
         """The decay of each column between 1e-4 and 10: from none to as good as left out."""
-        return Space({f"log10_decay.{j}": Real(-4.0, 1.0) for j in range(len(self.widths))})
+        return Space({f"log10_decay.{j}": Real(-4.0, 1.0) for j in range(len(self.columns))})
 
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
         shape = (self.num_features, self.outputs)
@@ -58,7 +58,7 @@ class Logistic(Tabular):
         return {"x": dropout_mask(shape, self.dropout, generator)} if self.dropout else {}
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
-        widths = torch.tensor(self.widths, device=params["w"].device)
+        widths = torch.tensor(self.columns, device=params["w"].device)
         decay = (10 ** hyper["log10_decay"]).repeat_interleave(widths, output_size=self.num_features)
         return (decay * params["w"].square().sum(-1)).sum() / 2
 
