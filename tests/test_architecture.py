@@ -21,8 +21,9 @@ FLOORS = (
     {"data", "spaces"},
     {"bilevel", "models", "store"},
     {"condense", "search"},
-    {"evaluate"},
+    {"evaluate", "doctor"},
     {"run", "integrations", "testing"},
+    {"own"},
     {"cli"},
 )
 """From the ground up. A room may import from the floors below its own; rooms on one floor do not know each other."""

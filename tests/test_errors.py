@@ -9,7 +9,7 @@ import re
 import pytest
 
 from hcdc import errors
-from hcdc.errors import ConvergenceError, DataError, FormatError, HcdcError, InputError, MissingExtraError, RunExistsError, SpaceError
+from hcdc.errors import ConvergenceError, DataError, FormatError, HcdcError, InputError, MissingExtraError, ModelError, RunExistsError, SpaceError
 from hcdc.store import StorageError
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value)]
@@ -40,7 +40,7 @@ def test_a_missing_extra_says_how_to_get_it() -> None:
 
 RAISED = [
     InputError("a", 1, "b", "c"), DataError("a", (1, 2), "b", "c"), SpaceError("a", None, "b", "c"), MissingExtraError("m", "e"),
-    FormatError("f"), RunExistsError("r"), ConvergenceError("c"), HcdcError("h"), StorageError("s"),
+    FormatError("f"), RunExistsError("r"), ConvergenceError("c"), HcdcError("h"), ModelError("m"), StorageError("s"),
 ]  # fmt: skip
 
 

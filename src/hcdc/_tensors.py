@@ -51,6 +51,18 @@ def unravel(flat: Tensor, like: Mapping[str, Tensor]) -> TensorDict:
     return {key: part.reshape(value.shape) for (key, value), part in zip(like.items(), parts, strict=True)}
 
 
+def simplex(value: Tensor) -> Tensor:
+    """Euclidean projection of the last dimension onto the probability simplex (Duchi et al. 2008, Figure 1).
+
+    Taken relative to the largest entry, which changes nothing but rounding; NaN stays NaN.
+    """
+    value = value - value.amax(-1, keepdim=True)
+    ordered = value.sort(-1, descending=True).values
+    excess = (ordered.cumsum(-1) - 1) / torch.arange(1, value.shape[-1] + 1, device=value.device)
+    active = ((ordered > excess).sum(-1, keepdim=True) - 1).clamp_min(0)
+    return (value - excess.gather(-1, active)).clamp_min(0)
+
+
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes: the identity of data on disk and in memory."""
     total = hashlib.sha256()

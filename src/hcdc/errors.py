@@ -8,11 +8,15 @@ HcdcError
 ├── FormatError         a file is not what it claims to be (truncated, edited, foreign)
 ├── RunExistsError      the output directory already holds a run
 ├── MissingExtraError   an optional dependency is needed and absent
+├── ModelError          a model or loss of the user's own raised; the original, traceback included, is its cause
 └── ConvergenceError    a solver stopped before its answer could be trusted
 ```
 """
 
 from __future__ import annotations
+
+import pathlib
+import traceback
 
 
 class HcdcError(Exception):
@@ -66,8 +70,27 @@ class MissingExtraError(HcdcError, ImportError):
         return type(self), (self.module, self.extra)
 
 
+class ModelError(HcdcError):
+    """A model or loss of the user's own raised; the original is kept, with its traceback, as `__cause__`."""
+
+    @classmethod
+    def of(cls, what: str, error: BaseException) -> ModelError:
+        """Of the user's `what`, naming the innermost line outside of libraries."""
+        return cls(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}")
+
+
 class ConvergenceError(HcdcError):
     """A solver stopped before its answer could be trusted; the message states cause and remedy."""
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line outside of libraries, where there is one."""
+    places = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and "hcdc" not in pathlib.Path(frame.filename).parts
+    ]
+    return f" at {pathlib.Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
 
 
 def _short(value: object, limit: int = 80) -> str:

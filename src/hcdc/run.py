@@ -35,7 +35,7 @@ from hcdc.condense import (
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
-from hcdc.models.classifier import CRITERIA
+from hcdc.models import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
@@ -54,11 +54,11 @@ DRIVERS = ("bank", "algorithm1")
 TRAINED = 300
 """Steps of the network by whose embedding herding and k-center compare images."""
 IMAGES = Coreset(label="images")
-"""Real images, class proportions kept: what S_val starts from on images."""
+"""Real examples, class proportions kept: what S_val starts from on all but graphs."""
 
 
 def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
-    """The condenser of `name` at its defaults for `kind` of data ("graph" or "images").
+    """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples").
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
     and tm; random learns nothing.
@@ -74,7 +74,7 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
         return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
     if name in ("herding", "k-center"):
         coreset = HERDING if name == "herding" else K_CENTER
-        return coreset if kind == "graph" else replace(coreset, trained=TRAINED)
+        return replace(coreset, trained=TRAINED) if kind == "images" else coreset
     if name in GRAPH_METHODS:
         _check_kind(name, kind, "graph", GRAPH_METHODS)
         method = GRAPH_METHODS[name]
@@ -121,7 +121,7 @@ def condense_source(
 ) -> Condensed:
     """Condense; `method` is a condenser, or a name of `METHODS`, which is `fitted` to the memory that a bank may need."""
     chosen = fitted(method_named(method, source.kind), task) if isinstance(method, str) else method
-    card = DataCard(name=source.name, sha256=source.sha256, kind=source.kind, num_classes=source.splits.train.num_classes)
+    card = DataCard.of(source.name, source.sha256, source.kind, source.splits.train)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
 
 

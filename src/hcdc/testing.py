@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from hcdc.condense import Callback, Condenser, Task, condense
-from hcdc.data import GraphData
+from hcdc.data import kind_of
 from hcdc.errors import InputError
 from hcdc.search import Objective, Searcher
 from hcdc.store import Checkpoint, Condensed, DataCard, Groups, load_condensed
@@ -39,8 +39,7 @@ def check_condenser(method: Condenser, task: Task, folder: Path, *, draws: bool 
 
     `folder` takes checkpoints and the artefact, which is returned.
     """
-    kind = "graph" if isinstance(task.real.train, GraphData) else "images"
-    card = DataCard(name="conformance", sha256="0" * 64, kind=kind, num_classes=task.real.train.num_classes)
+    card = DataCard.of("conformance", "0" * 64, kind_of(task.real.train), task.real.train)
     first, second = condense(method, task, card), condense(method, task, card)
     assert first.fingerprint() == second.fingerprint(), "the same seed must give the same bits"
     other = condense(method, replace(task, seed=task.seed + 1), card)

@@ -78,6 +78,29 @@ def test_a_space_by_name_with_regularisers(capsys, tmp_path, space):
     assert "is whole" in run(capsys, "verify", str(out))[1]
 
 
+@pytest.mark.parametrize(("last", "space", "score"), [("{}", "logistic", "accuracy"), ("{}.5", "mlp", "r2")])
+def test_the_main_job_on_a_table(capsys, tmp_path, last, space, score):
+    random = np.random.default_rng(0)
+    rows = [f"{a:.3f},{'xyz'[k % 3]},{last.format(k % 2)}" for k, a in enumerate(random.normal(size=60))]
+    (tmp_path / "table.csv").write_text("\n".join(["age,town,y", *rows]))
+    out = tmp_path / "out"
+    code, text, error = run(capsys, "condense", str(tmp_path / "table.csv"), "--space", space, *FAST, "--out", str(out), "--json")
+    assert code == 0, error
+    card = json.loads(text)
+    assert [column["name"] for column in card["data"]["columns"]] == ["age", "town", "y"]
+    assert run(capsys, "search", str(out), "--trials", "3")[0] == 0
+    code, text, error = run(capsys, "evaluate", str(out), "--configs", "5", "--seeds", "2", "--json")
+    assert code == 0, error
+    facts = json.loads(text)
+    assert facts["rows"] == 9
+    assert f"picked_test_{score}" in facts
+    assert ("accuracy" in json.dumps(sorted(facts))) == (score == "accuracy")
+    page = Path(facts["report"]).read_text()
+    assert ("R²" in page) == (score == "r2")
+    assert "verdict" in run(capsys, "show", str(out))[1]
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+
+
 def test_evaluate_for_a_person_is_a_verdict_five_lines_and_a_path(capsys, tmp_path):
     out = condensed(capsys, tmp_path)
     _, text, _ = run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")
@@ -220,6 +243,17 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
     assert (code, facts["method"]) == (0, "hcdc")
     assert facts["memory_bytes"] > 2**20
     assert not (tmp_path / "out").exists()
+
+
+def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):
+    code, text, _ = run(capsys, "doctor", str(small.npz(tmp_path)), "--size", "9", "--steps", "5", "--json")
+    facts = json.loads(text)
+    assert (code, facts["healthy"]) == (0, True)
+    assert facts["cost"]["seconds"] > 0
+    monkeypatch.setattr("hcdc.doctor.checkup.machine_memory", lambda: 1)
+    code, text, _ = run(capsys, "doctor", str(small.npz(tmp_path)), "--size", "9", "--steps", "5")
+    assert code == 2
+    assert text.startswith("breaks: the run needs")
 
 
 def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):

@@ -9,7 +9,22 @@ import pytest
 import torch
 
 from hcdc.errors import FormatError, InputError
-from hcdc.models import FAMILIES, Appnp, ConvMix, ConvNet, Heat, NasBench201, PolyFilter, Ppr, Sign, problem_for, problem_from_card, problem_to_card
+from hcdc.models import (
+    FAMILIES,
+    Appnp,
+    ConvMix,
+    ConvNet,
+    Heat,
+    Logistic,
+    Mlp,
+    NasBench201,
+    PolyFilter,
+    Ppr,
+    Sign,
+    problem_for,
+    problem_from_card,
+    problem_to_card,
+)
 from hcdc.models.families import GRAPH_FAMILIES
 from tests.cases import dense_graph, generator, random_images
 
@@ -81,6 +96,8 @@ PROBLEMS = [
     Heat(7, num_features=9),
     Sign(7, num_features=9, hidden=3),
     Appnp(7, num_features=9, steps=(1, 3), widths=(2, 5), alphas=(0.1, 0.3), activations=("elu", "tanh"), regularisers=("decay",)),
+    Logistic(0, columns=(1, 3)),
+    Mlp(3, columns=(1, 1), hidden=(2, 5), activations=("tanh", "relu")),
 ]
 
 
@@ -96,7 +113,7 @@ def test_card_round_trip(problem: Any) -> None:
     "change", [{"family": "gat"}, {"depth": 3}, {"order": -1}, {"criterion": "accuracy"}, {"family": None}, {"regularisers": ["l1"]}], ids=str
 )
 def test_cards_of_no_problem(change: dict[str, Any]) -> None:
-    with pytest.raises(FormatError, match="field `problem`"):
+    with pytest.raises(FormatError, match="field `problem"):
         problem_from_card(problem_to_card(PROBLEMS[0]) | change)
 
 

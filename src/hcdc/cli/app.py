@@ -17,9 +17,11 @@ app = typer.Typer(
 )
 
 DATA_HELP = (
-    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, the path of a graph in an .npz, "
+    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, breast_cancer, wine, diabetes, the path of a graph in "
+    "an .npz or of a table in a .csv (its last column the target), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
+SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix (images), logistic or mlp (tables) [default: by the data]."
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
@@ -32,14 +34,16 @@ Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets ar
 def condense(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
-    size: Annotated[int, typer.Option(help="Nodes or images of the synthetic training set.")],
+    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
     val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
     method: Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     space: Annotated[
         str | None,
-        typer.Option(help="polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images) [default: by the data]."),
+        typer.Option(
+            help="polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
+        ),
     ] = None,
     order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
@@ -68,6 +72,25 @@ def condense(
         data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where
     )
     _emit(commands.condense(request), as_json)
+
+
+@app.command()
+def doctor(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
+    val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
+    method: Annotated[str, typer.Option(help="As of `hcdc condense`.")] = "hcdc",
+    driver: Annotated[str, typer.Option(help="For hcdc: bank or algorithm1.")] = "bank",
+    space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
+    criterion: Annotated[str, typer.Option(help="loss or soft-accuracy.")] = "loss",
+    steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
+    family: dict[str, Any] = {"criterion": criterion}
+    request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
+    _emit(commands.doctor(request), as_json)
 
 
 @app.command()
@@ -126,6 +149,8 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 def _emit(answer: commands.Answer, as_json: bool) -> None:
     text = json.dumps(answer.facts, allow_nan=False) if as_json else "\n".join(answer.lines)
     sys.stdout.write(text.encode(errors="replace").decode() + "\n")
+    if not answer.good:
+        raise typer.Exit(2)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -14,10 +14,11 @@ from hcdc.errors import FormatError, InputError, RunExistsError
 
 
 class Answer(NamedTuple):
-    """`facts` for --json, `lines` for a person."""
+    """`facts` for --json, `lines` for a person; `good` is False where the command ends with exit code 2."""
 
     facts: dict[str, Any]
     lines: tuple[str, ...]
+    good: bool = True
 
 
 ENGINES = ("local", "ray")
@@ -109,6 +110,19 @@ def condense(request: Condense) -> Answer:
     return show(request.out)
 
 
+def doctor(request: Condense) -> Answer:
+    """Check what `condense` would be asked for, without doing it."""
+    from hcdc.data import load
+    from hcdc.doctor import check
+    from hcdc.run import method_named, task_for
+
+    source = load(request.data, request.root, download=request.download)
+    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    checkup = check(task, method)
+    return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
+
+
 def _refuse_a_run(request: Condense, unfinished: bool) -> None:
     if (request.out / "card.json").exists():
         raise RunExistsError(f"`out` = {request.out}: already holds a finished run; choose another folder")
@@ -158,14 +172,14 @@ def show(folder: Path) -> Answer:
 
     card = load_card(folder)
     facts: dict[str, Any] = {"folder": str(folder), **card.model_dump()}
-    unit = "nodes" if card.data.kind == "graph" else "images"
+    unit, classes = card.data.unit, f"{card.data.num_classes} classes" if card.data.num_classes else "a regression"
     try:
         family = card.recipes["condensed"]["problem"]["family"]
     except (KeyError, TypeError) as error:
         raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
-        f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {card.data.num_classes} classes",
+        f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {', '.join(card.space)}; family: {family}",
     ]
     path = folder / "evaluation.json"
@@ -187,7 +201,8 @@ def verify(folder: Path) -> Answer:
     from hcdc.store import load_condensed
 
     condensed = load_condensed(folder)
-    recipes_of(condensed)
+    if condensed.card.recipes["condensed"]["problem"].get("family") != "module":  # a model of the user's own is not in the artefact
+        recipes_of(condensed)
     facts = {"folder": str(folder), "whole": True, "format": condensed.card.format, "tensors_sha256": condensed.card.tensors_sha256}
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 

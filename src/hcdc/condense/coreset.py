@@ -12,7 +12,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from hcdc.condense.images import cross_entropy, embedding, leaves
-from hcdc.condense.task import Task, choose
+from hcdc.condense.task import Task, choose, strata
 from hcdc.data import GraphData, ImageData, propagated
 from hcdc.models import ConvNet
 from hcdc.store import Groups
@@ -28,7 +28,8 @@ class Coreset:
 
     Drawn uniformly (`balanced=False`, the paper's Random) or in class proportions. On graphs, `features` are raw or
     Â^hops X, and the adjacency is the induced subgraph or none (`identity`: the propagation of an edgeless graph is I).
-    "centroids" are the means of a k-means clustering within each class, of images or of Â^hops X, and have no edges.
+    "centroids" are the means of a k-means clustering within each class, of images, rows or Â^hops X, and have no edges;
+    of a regression, of inputs and targets together.
     `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
     on all of the part, as that network's last layer reads them: herding (Welling 2009) follows the class mean, k-center
     (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
@@ -62,13 +63,13 @@ class Coreset:
 
     def select(self, data: Any, count: int, generator: torch.Generator) -> Any:
         """`count` of the examples of `data` that enter its loss."""
-        labels = data.labels()
+        labels, classes = strata(data)
         if self.features == "centroids":
             return self._centroids(data, count, generator)
         if self.pick != "uniform":
             positions = self._picked(data, count, generator)
         elif self.balanced:
-            positions = choose(labels, count, data.num_classes, generator)
+            positions = choose(labels, count, classes, generator)
         else:
             positions = torch.randperm(labels.numel(), generator=generator)[:count]
         if not isinstance(data, GraphData):
@@ -82,12 +83,13 @@ class Coreset:
 
     def _embedded(self, data: Any, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor], list[int]]:
         """What examples are compared by [m, ...], and of each class its positions and how many of them are wanted."""
-        x, labels = (propagated(data, self.hops) if isinstance(data, GraphData) else data.x), data.labels()
-        chosen = choose(labels, count, data.num_classes, generator)
-        if self.trained and not isinstance(data, GraphData):
+        x = propagated(data, self.hops) if isinstance(data, GraphData) else data.x
+        labels, classes = strata(data)
+        chosen = choose(labels, count, classes, generator)
+        if self.trained and isinstance(data, ImageData):
             x = trained_embedding(data, self.trained, generator)
-        quota = torch.bincount(labels[chosen], minlength=data.num_classes).tolist()
-        return x, [(labels == label).nonzero().squeeze(1) for label in range(data.num_classes)], quota
+        quota = torch.bincount(labels[chosen], minlength=classes).tolist()
+        return x, [(labels == label).nonzero().squeeze(1) for label in range(classes)], quota
 
     def _picked(self, data: Any, count: int, generator: torch.Generator) -> Tensor:
         follow = herding if self.pick == "herding" else k_center
@@ -98,6 +100,9 @@ class Coreset:
     def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
         x, classes, quota = self._embedded(data, count, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
+        if not data.num_classes:
+            both = kmeans(torch.cat([x.flatten(1), data.y.unsqueeze(1)], 1), count, seed)
+            return data.replace(x=both[:, :-1].reshape(count, *x.shape[1:]), y=both[:, -1])
         means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True) if number])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
         if not isinstance(data, GraphData):

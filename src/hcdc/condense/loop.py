@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
 from hcdc.condense.optimise import not_finite
 from hcdc.condense.task import Condenser, Task
-from hcdc.errors import ConvergenceError, FormatError, HcdcError
-from hcdc.models import Classifier, problem_from_card, problem_to_card
+from hcdc.errors import ConvergenceError, FormatError, HcdcError, InputError
+from hcdc.models import Classifier, ModuleProblem, problem_from_card, problem_to_card
 from hcdc.store import (
     Card,
     Checkpoint,
@@ -108,40 +108,72 @@ def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
 
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
     problem = recipe.problem
-    known = problem_to_card(problem) if isinstance(problem, Classifier) else {"family": type(problem).__qualname__}
+    if isinstance(problem, ModuleProblem):
+        known = problem.card()
+    else:
+        known = problem_to_card(problem) if isinstance(problem, Classifier) else {"family": type(problem).__qualname__}
     kind = {} if isinstance(recipe.solver, Adam) else {"type": type(recipe.solver).__name__}
     return {"problem": known, "solver": {**kind, **asdict(recipe.solver)}}
 
 
-def recipe_from_card(card: dict[str, Any]) -> Recipe:
-    """Inverse of `recipe_to_card` for the families that ship; raises `FormatError` for another."""
+def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None) -> Recipe:
+    """Inverse of `recipe_to_card`; raises `FormatError` for a family that does not ship.
+
+    An artefact never holds code: one that was made with a module of the user's own needs that again, as `problem`.
+    Raises `InputError` without it, with another than the card describes, and with one where the family ships.
+    """
     try:
-        settings = dict(card["solver"])
+        settings, known = dict(card["solver"]), dict(card["problem"])
         kind: Any = SOLVERS[settings.pop("type", "Adam")]
         unknown = sorted(set(settings) - {field.name for field in fields(kind)})
         if unknown:
             raise KeyError(*unknown)
-        return Recipe(problem_from_card(card["problem"]), TypeAdapter(kind).validate_python(settings))
+        solver = TypeAdapter(kind).validate_python(settings)
+        own = known.get("family") == "module"
+        if not own and problem is None:
+            return Recipe(problem_from_card(known), solver)
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"field `recipes`: {error} is not known to this version") from error
+    if not own:
+        raise InputError("problem", problem, f"the artefact has a family of its own, {known.get('family')}", "leave `problem` out")
+    name = known.get("import") or known.get("class")
+    if problem is None:
+        rule = f"the artefact was made with a model of the user's own ({name}), which it does not hold"
+        raise InputError("problem", None, rule, "from Python, pass problem=hcdc.ModuleProblem(model, space, num_classes)")
+    if any(problem.card()[field] != known.get(field) for field in ("num_classes", "criterion", "parameters")):
+        raise InputError(
+            "problem", problem, f"must be the model of the artefact ({name}), with its parameters and criterion", "make it as it was then"
+        )
+    return Recipe(problem, solver)
 
 
-def recipes_of(condensed: Condensed) -> dict[str, Recipe]:
-    """Both recipes of an artefact, "condensed" and "full"; `FormatError` where they do not fit its data and its space."""
+READ_OFF = {"graph": ("num_features", "num_features"), "images": ("shape", "shape"), "table": ("columns", "widths")}
+"""By kind of data: the field of a family that ships, and the property of a container that it has to equal."""
+
+
+def recipes_of(condensed: Condensed, problem: ModuleProblem | None = None) -> dict[str, Recipe]:
+    """Both recipes of an artefact, "condensed" and "full"; `FormatError` where they do not fit its data and its space.
+
+    `problem` as in `recipe_from_card`.
+    """
     card = condensed.card
     for name in ("condensed", "full"):
         if name not in card.recipes:
             raise FormatError(f"field `recipes`: lacks {name!r}")
-    recipes: dict[str, Recipe] = {name: recipe_from_card(found) for name, found in card.recipes.items()}
-    wanted = condensed.space.shapes()
+    recipes: dict[str, Recipe] = {name: recipe_from_card(found, problem) for name, found in card.recipes.items()}
     for name, recipe in recipes.items():
-        problem: Any = recipe.problem
-        if problem.num_classes != card.data.num_classes:
-            raise FormatError(f"field `recipes.{name}.problem.num_classes`: is {problem.num_classes}, the data has {card.data.num_classes}")
-        size = "num_features" if card.data.kind == "graph" else "shape"
-        for part in (condensed.train, condensed.val):
-            if getattr(problem, size, None) != getattr(part, size):
-                raise FormatError(f"field `recipes.{name}.problem.{size}`: is {getattr(problem, size, None)}, the data has {getattr(part, size)}")
-        if problem.space().shapes() != wanted:
-            raise FormatError(f"field `space`: has {wanted}, the problem of `recipes.{name}` reads {problem.space().shapes()}")
+        _check_recipe(f"recipes.{name}", recipe.problem, condensed)
     return recipes
+
+
+def _check_recipe(field: str, problem: Any, condensed: Condensed) -> None:
+    card, wanted = condensed.card, condensed.space.shapes()
+    if problem.num_classes != card.data.num_classes:
+        raise FormatError(f"field `{field}.problem.num_classes`: is {problem.num_classes}, the data has {card.data.num_classes}")
+    if not isinstance(problem, ModuleProblem) and card.data.kind in READ_OFF:
+        size, counterpart = READ_OFF[card.data.kind]
+        for part in (condensed.train, condensed.val):
+            if getattr(problem, size, None) != getattr(part, counterpart):
+                raise FormatError(f"field `{field}.problem.{size}`: is {getattr(problem, size, None)}, the data has {getattr(part, counterpart)}")
+    if problem.space().shapes() != wanted:
+        raise FormatError(f"field `space`: has {wanted}, the problem of `{field}` reads {problem.space().shapes()}")

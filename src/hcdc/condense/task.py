@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hcdc.bilevel import Adam, Recipe
-from hcdc.data import GraphData, Real
+from hcdc.data import GraphData, Real, TableData
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.models import problem_for
@@ -18,7 +18,7 @@ from hcdc.store import Groups
 
 
 class Budget(NamedTuple):
-    """Number of synthetic examples (nodes or images) for training and for validation."""
+    """Number of synthetic examples (nodes, images, rows) for training and for validation."""
 
     train: int
     val: int
@@ -44,11 +44,12 @@ class Task:
     def __post_init__(self) -> None:
         limits = {"size": (self.budget.train, self.real.train), "val-size": (self.budget.val, self.real.val)}
         for name, (wanted, data) in limits.items():
-            labels = data.labels()
-            classes, most = data.num_classes, int(labels.numel())
+            labels, classes = strata(data)
+            most = int(labels.numel())
             if not classes <= wanted <= most:
                 part = "training" if name == "size" else "validation"
-                rule = f"must lie between {classes} (one a class) and {most} (the {part} examples)"
+                least = f"{classes} (one a class)" if data.num_classes else "1"
+                rule = f"must lie between {least} and {most} (the {part} examples)"
                 raise InputError(name, wanted, rule, "choose a number in between")
 
     def generator(self, *salts: int) -> torch.Generator:
@@ -94,11 +95,19 @@ def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tu
     steps at 0.05, nearer to the optimum that implicit differentiation assumes, weight decay 3e-4, and no dropout, which
     on a few dozen nodes is mostly noise. Measured in `docs/ablations.md`.
     """
-    problem = problem_for(data, family, **settings)
+    problem: Any = problem_for(data, family, **settings)
     if isinstance(data, GraphData):
         small = replace(problem, **{"dropout": 0.0, "weight_decay": 3e-4} | settings)
         return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(200, 0.01))
+    if isinstance(data, TableData):
+        return Recipe(problem, Adam(200, 0.05)), Recipe(problem, Adam(300, 0.05, batch_size=1024))
     return Recipe(problem, Adam(150, 0.01)), Recipe(problem, Adam(300, 0.01, batch_size=128))
+
+
+def strata(data: Any) -> tuple[Tensor, int]:
+    """What proportions are kept of: the labels [m] and the number of classes; of a regression, all examples are one."""
+    labels = data.labels()
+    return (labels, data.num_classes) if data.num_classes else (torch.zeros_like(labels, dtype=torch.long), 1)
 
 
 def choose(labels: Tensor, count: int, classes: int, generator: torch.Generator) -> Tensor:

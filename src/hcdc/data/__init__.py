@@ -2,6 +2,7 @@
 
 from hcdc.data.base import Data, Real, Splits
 from hcdc.data.download import fetch
+from hcdc.data.examples import Examples, check_examples, example_splits
 from hcdc.data.graphs import (
     HIDDEN,
     GraphData,
@@ -10,12 +11,16 @@ from hcdc.data.graphs import (
     symmetric_adjacency,
 )
 from hcdc.data.images import ImageData, image_splits
+from hcdc.data.intake import Intake, read_graph
 from hcdc.data.nasbench201 import NasBench201Table
 from hcdc.data.sbm import BlockModel, block_model
-from hcdc.data.sources import Source, fingerprint, from_pyg, load
+from hcdc.data.sources import Source, fingerprint, from_pyg, kind_of, load
 from hcdc.data.sparse import Sparse
+from hcdc.data.tables import Column, TableData, TableEncoder, read_columns, shuffled_parts, table_splits
 
 __all__ = [
-    "HIDDEN", "BlockModel", "Data", "GraphData", "ImageData", "NasBench201Table", "Real", "Source", "Sparse", "Splits", "block_model",
-    "fetch", "fingerprint", "from_pyg", "graph_splits", "image_splits", "load", "propagated", "symmetric_adjacency",
+    "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Intake", "NasBench201Table", "Real",
+    "Source", "Sparse", "Splits", "TableData", "TableEncoder", "block_model", "check_examples", "example_splits", "fetch",
+    "fingerprint", "from_pyg", "graph_splits", "image_splits", "kind_of", "load", "propagated", "read_columns", "read_graph",
+    "shuffled_parts", "symmetric_adjacency", "table_splits",
 ]  # fmt: skip

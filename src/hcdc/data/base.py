@@ -9,17 +9,20 @@ from torch import Tensor
 
 
 class Data(Protocol):
-    """A frozen container of examples; `GraphData` and `ImageData` are the kinds that ship."""
+    """A frozen container of examples; `GraphData`, `ImageData`, `TableData` and `Examples` are the kinds that ship."""
 
     @property
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """0 stands for regression."""
+        ...
+
     @property
     def size(self) -> int:
-        """Number of examples: images, or nodes of the graph."""
+        """Number of examples: images, rows, or nodes of the graph."""
         ...
 
     def labels(self) -> Tensor:
-        """Labels [m] of the examples that enter the loss."""
+        """Labels [m] of the examples that enter the loss: int64 classes, or the floats of a regression."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:

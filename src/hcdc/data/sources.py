@@ -7,6 +7,7 @@ Known names look below `root`, which is an argument, else the environment variab
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import re
 import shutil
@@ -23,6 +24,7 @@ from torch import Tensor
 from hcdc._tensors import digest
 from hcdc.data.base import Splits
 from hcdc.data.cifar import BATCHES, read_cifar10
+from hcdc.data.examples import Examples
 from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
@@ -32,14 +34,20 @@ from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.pickles import check_planetoid
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
+from hcdc.data.tables import TableData, read_columns, shuffled_parts, table_splits
 from hcdc.errors import DataError, FormatError, MissingExtraError
 
 PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 IMAGES = ("digits", "cifar10")
+TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
 WIDEST = 1 << 24
 """Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
 NPZ_FIELDS = ("edge_index", "y", "train_mask", "val_mask", "test_mask")
+
+
+Kind = Literal["graph", "images", "table", "examples"]
+KINDS: dict[type[Any], Kind] = {GraphData: "graph", ImageData: "images", TableData: "table", Examples: "examples"}
 
 
 @dataclass(frozen=True)
@@ -56,13 +64,22 @@ class Source:
         return cls(name, splits, fingerprint(splits))
 
     @property
-    def kind(self) -> Literal["graph", "images"]:
-        return "graph" if isinstance(self.splits.train, GraphData) else "images"
+    def kind(self) -> Kind:
+        return kind_of(self.splits.train)
+
+
+def kind_of(data: Any) -> Kind:
+    """What a container holds, in the word that a card has for it."""
+    found: Kind | None = KINDS.get(type(data))
+    if found is None:
+        raise DataError("data", type(data).__name__, f"must be of {', '.join(kind.__name__ for kind in KINDS)}", "make one of these of it")
+    return found
 
 
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
-    """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10), a graph drawn
-    as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an .npz file, or NAME for root/graphs/NAME.npz.
+    """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10,
+    breast_cancer, wine, diabetes), a graph drawn as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an
+    .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file.
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
@@ -91,12 +108,16 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
         return load_graphsaint(name, folder, download=download)
     if name.partition(",")[0] == SBM:
         return load_block_model(name)
+    if name in TABLES:
+        return load_sklearn_table(name)
     if name.endswith(".npz"):
         return load_npz(Path(name))
+    if name.endswith(".csv"):
+        return load_csv(Path(name))
     if re.fullmatch(r"[\w-]{1,64}", name) and (kept := folder / "graphs" / f"{name}.npz").is_file():
         return load_npz(kept)
-    known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, SBM))
-    raise DataError("DATA", name, f"must be one of {known}, a graph in {folder / 'graphs'} or the path of an .npz", "check the spelling")
+    known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, *TABLES, SBM))
+    raise DataError("DATA", name, f"must be one of {known}, a graph in {folder / 'graphs'} or the path of an .npz or a .csv", "check the spelling")
 
 
 def fingerprint(splits: Splits[Any]) -> str:
@@ -210,6 +231,63 @@ def load_digits() -> Splits[ImageData]:
     order = torch.randperm(x.shape[0], generator=torch.Generator().manual_seed(0))
     train, val, test = order.split([1000, 397, 400])
     return image_splits(x, torch.from_numpy(bunch.target).long(), (train, val, test))
+
+
+def load_sklearn_table(name: str) -> Splits[TableData]:
+    """A table that ships with scikit-learn, shuffled once and cut 60 : 20 : 20; diabetes is a regression."""
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "tables") from error
+    bunch: Any = getattr(datasets, f"load_{name}")()
+    columns = dict(zip(map(str, bunch.feature_names), bunch.data.T, strict=True))
+    return table_splits(columns, bunch.target, shuffled_parts(len(bunch.target)), target_name="target")
+
+
+def load_csv(path: Path) -> Splits[TableData]:
+    """A table from a .csv with a line of names: the last column is the target, a column `split` of train, val and test
+    says the parts, and without one the rows are shuffled once and cut 60 : 20 : 20.
+
+    A target of text or of whole numbers is classes; one with a decimal point in it makes a regression.
+    """
+    if not path.is_file():
+        raise DataError("DATA", str(path), "must be a file that exists", "check the path")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            head, *rows = [row for row in csv.reader(file) if row]
+    except (ValueError, csv.Error, OSError) as error:
+        raise FormatError(f"{path}: not a readable .csv with a line of names ({error}); write it again as UTF-8") from error
+    uneven = [number for number, row in enumerate(rows, 2) if len(row) != len(head)]
+    if uneven or len(rows) < 3 or len(set(head)) < len(head):
+        what = f"line {uneven[0]} has another number of cells than the first" if uneven else "needs three rows and names that differ"
+        raise FormatError(f"{path}: {what}; write it again with a name a column and a cell a name")
+    cells = {name: [row[at].strip() for row in rows] for at, name in enumerate(head)}
+    split = cells.pop("split", None)
+    name = list(cells)[-1]
+    target = _cells(cells.pop(name), whole=True)
+    columns = read_columns({column: _cells(values) for column, values in cells.items()}, "DATA")
+    parts = shuffled_parts(len(rows)) if split is None else _parts_named(np.asarray(split))
+    return table_splits(columns, target, parts, target_name=name)
+
+
+def _cells(cells: list[str], *, whole: bool = False) -> Any:
+    """Cells as numbers where all are numbers (as integers, with `whole`, where all are such), else as they are."""
+    for kind in (int, float) if whole else (float,):
+        with contextlib.suppress(ValueError):
+            return np.asarray([kind(cell) for cell in cells])
+    filled = [cell for cell in cells if cell]
+    with contextlib.suppress(ValueError):
+        if filled and len(filled) < len(cells):
+            return np.asarray([float(cell) if cell else float("nan") for cell in cells])
+    return np.asarray(cells)
+
+
+def _parts_named(split: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    found = set(split.tolist())
+    if found != {"train", "val", "test"}:
+        raise DataError("split", sorted(found)[:5], "must be train, val or test in each row, and each in some", "name the parts so")
+    train, val, test = (torch.from_numpy(np.flatnonzero(split == part)) for part in ("train", "val", "test"))
+    return train, val, test
 
 
 def load_cifar10(root: Path) -> Splits[ImageData]:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from hcdc._tensors import take
@@ -24,6 +24,7 @@ from hcdc.evaluate.ranking import (
     spearman,
 )
 from hcdc.evaluate.retrain import Scores, retrain, slices
+from hcdc.models import ModuleProblem, batch_of
 from hcdc.store import Condensed, Ledger, library_versions
 
 Progress = Callable[[str, int, int], None]
@@ -68,10 +69,16 @@ class Judge:
         if self.seeds < 1:
             raise InputError("seeds", self.seeds, "must be at least 1", "ask for one seed or more")
 
-    def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None) -> Evaluation:
-        """Raises `InputError` when `source` is not the data that `condensed` was made from."""
+    def __call__(self, condensed: Condensed, source: Source, progress: Progress | None = None, problem: ModuleProblem | None = None) -> Evaluation:
+        """Raises `InputError` when `source` is not the data that `condensed` was made from.
+
+        `problem` is the model of an artefact made with one of the user's own. Nothing of it is kept in the ledger, since
+        two models cannot be told apart by their cards.
+        """
         check_source(condensed, source)
-        space, recipes = condensed.space, recipes_of(condensed)
+        if problem is not None and self.ledger.folder is not None:
+            return replace(self, ledger=Ledger(None))(condensed, source, progress, problem)
+        space, recipes = condensed.space, recipes_of(condensed, problem)
         drawn = space.configs(self.configs, self.config_seed)
         versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         hyper = space.relax_all(drawn)
@@ -83,6 +90,9 @@ class Judge:
             return self._trained(shared, hyper, key, told)
 
         splits = source.splits
+        if problem is not None:
+            for part in splits:
+                batch_of(part)  # outside of any transform, so that it is kept
         small = run("condensed set", condensed.train, {"val": condensed.val}, "condensed", {"data": condensed.fingerprint()})
         floors: dict[str, Scores] = {}
         budget, seed = Budget(**condensed.card.sizes), condensed.card.seed + 10_000
@@ -118,7 +128,11 @@ class Judge:
 
 
 def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: Condensed, judge: Judge) -> dict[str, Any]:
-    """The figures of an evaluation, from its scores; those that cannot be had (one seed, a constant score) are None."""
+    """The figures of an evaluation, from its scores; those that cannot be had (one seed, a constant score) are None.
+
+    Of a regression, R^2 stands where accuracy does, in the scores and, as "r2", in the names of the figures; "score" says
+    which of the two it is.
+    """
     score = small.criterion["val"].mean(0)
     truth, test = full.loss["val"].mean(0), full.accuracy["test"].mean(0)
     card = condensed.card
@@ -137,11 +151,14 @@ def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: C
     facts |= {"picked_config": picked, "picked_test_accuracy": float(test[picked]), "best_test_accuracy": float(test.max()),
               "regret_top1": regret(score, test, 1), "regret_top5": regret(score, test, 5)}  # fmt: skip
     facts |= bill(card.seconds, small.seconds, full.seconds, judge.configs)
-    unit = "nodes" if card.data.kind == "graph" else "images"
+    unit = card.data.unit
     facts |= {"configs": judge.configs, "seeds": judge.seeds, "config_seed": judge.config_seed}
     facts |= {unit: card.sizes["train"], f"{unit}_val": card.sizes["val"]}
     facts |= {"data": card.data.name, "method": card.method, "hardware": card.hardware}
-    return {key: _known(value) for key, value in facts.items()}
+    facts = {key: _known(value) for key, value in facts.items()}
+    if card.data.num_classes:
+        return facts
+    return {key.replace("accuracy", "r2"): value for key, value in facts.items()} | {"score": "r2"}
 
 
 def _known(value: Any) -> Any:

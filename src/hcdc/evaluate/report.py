@@ -16,7 +16,7 @@ from torch import Tensor
 from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
 from hcdc.evaluate.evaluation import Evaluation
-from hcdc.evaluate.verdict import show, verdict
+from hcdc.evaluate.verdict import score_of, show, verdict
 from hcdc.search import Trial, ranked
 from hcdc.store import Condensed, write_bytes
 
@@ -134,8 +134,10 @@ def curves(condensed: Condensed) -> list[Picture]:
 
 
 def samples(condensed: Condensed) -> list[Picture]:
-    """Images of both parts, or the graph of S_val."""
+    """Images of both parts, or the graph of S_val; none of a table and of other examples, whose shape is not known."""
     val = condensed.val
+    if condensed.card.data.kind in ("table", "examples"):
+        return []
     if condensed.card.data.kind == "images":
         return [_images("Training images", condensed.train), _images("Validation images", val)]
     drawn = plots.strongest(val)
@@ -161,9 +163,10 @@ def agreement(evaluation: Evaluation) -> Table:
     """Spearman's correlations, of this set, the floors and the ceiling."""
     floors = {key: name for key, name in FLOORS.items() if key in evaluation.floors}
     rows = {"spearman": "this set"} | floors | {"ceiling": "full data, another seed"}
-    keys = ("loss", "top_half_loss", "accuracy", "top_half_accuracy")
+    score, word = score_of(evaluation.facts)
+    keys = ("loss", "top_half_loss", score, f"top_half_{score}")
     cells = [[name, *(show(evaluation.facts.get(f"{prefix}_{key}")) for key in keys)] for prefix, name in rows.items()]
-    return Table(("", "by loss", "in its better half", "by accuracy", "in its better half"), cells, 0)
+    return Table(("", "by loss", "in its better half", f"by {word}", "in its better half"), cells, 0)
 
 
 def costs(facts: Mapping[str, Any]) -> Table:
@@ -181,11 +184,13 @@ def top(evaluation: Evaluation) -> Table:
     loss, accuracy = evaluation.full.loss["val"].mean(0), evaluation.full.accuracy["val"].mean(0)
     test, place = evaluation.full.accuracy["test"].mean(0), loss.argsort(stable=True).argsort(stable=True)
     rows: list[list[str]] = []
+    name, word = score_of(evaluation.facts)
+    written = percent if name == "accuracy" else number
     order = [int(at) for at in score.argsort(stable=True)[:TOP]]
     for position, at in enumerate(order, 1):
-        found = [number(score[at]), number(loss[at]), f"{int(place[at]) + 1} of {len(place)}", percent(accuracy[at]), percent(test[at])]
+        found = [number(score[at]), number(loss[at]), f"{int(place[at]) + 1} of {len(place)}", written(accuracy[at]), written(test[at])]
         rows.append([str(position), configuration(evaluation.configs[at]), *found])
-    head = ("place here", "configuration", "score here", "full loss", "full place", "full accuracy", "test accuracy")
+    head = ("place here", "configuration", "score here", "full loss", "full place", f"full {word}", f"test {word}")
     picked = evaluation.facts["picked_config"]
     return Table(head, rows, order.index(picked) if picked in order else None)
 
@@ -206,7 +211,7 @@ def made(condensed: Condensed, evaluation: Evaluation, command: str | None) -> T
     rows = {
         "Data": card.data.name,
         "SHA-256 of the data": card.data.sha256,
-        "Classes": card.data.num_classes,
+        "Classes": card.data.num_classes or "none: a regression",
         "Method": card.method,
         "Seed": card.seed,
         "Steps": card.steps,
@@ -279,7 +284,7 @@ def picture(figure: Figure, title: str, caption: str) -> Picture:
 
 
 def _unit(condensed: Condensed) -> str:
-    return "nodes" if condensed.card.data.kind == "graph" else "images"
+    return condensed.card.data.unit
 
 
 def _plain_style() -> Any:

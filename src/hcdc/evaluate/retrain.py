@@ -21,8 +21,8 @@ METRICS = ("loss", "accuracy", "criterion")
 
 @dataclass(frozen=True)
 class Scores:
-    """`loss`, `accuracy` and the problem's own `criterion` (lower is better), each [seeds, configs] by name of the data
-    that it was measured on, and the seconds that it all took."""
+    """`loss`, `accuracy` (of a regression R^2) and the problem's own `criterion` (lower is better), each [seeds, configs] by
+    name of the data that it was measured on, and the seconds that it all took."""
 
     loss: dict[str, Tensor]
     accuracy: dict[str, Tensor]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
+
+from hcdc.store import UNITS
 
 Light = Literal["green", "amber", "red"]
 
@@ -38,8 +41,15 @@ def verdict(facts: dict[str, Any]) -> Verdict:
     return Verdict(light, sentence, _lines(facts))
 
 
+def score_of(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """What a model is judged by beside its loss: its name in the keys of `facts`, and in words."""
+    name = facts.get("score", "accuracy")
+    return name, {"accuracy": "accuracy", "r2": "R²"}[name]
+
+
 def _lines(facts: dict[str, Any]) -> tuple[str, ...]:
-    unit = "nodes" if "nodes" in facts else "images"
+    unit = next(unit for unit in UNITS.values() if unit in facts)
+    score, word = score_of(facts)
     low, high = facts["ci95"]
     gain = facts["break_even_configs"]
     paid = (
@@ -51,13 +61,26 @@ def _lines(facts: dict[str, Any]) -> tuple[str, ...]:
         f"Ranking of {facts['configs']} configurations by loss, {facts[unit]} {unit} against the full data: "
         f"Spearman {show(facts['spearman_loss'])} (95 % interval {show(low)} to {show(high)}).",
         f"In the better half, where the choice is made: {show(facts['spearman_top_half_loss'])}; "
-        f"against accuracy {show(facts['spearman_accuracy'])} over all, {show(facts['spearman_top_half_accuracy'])} in the better half.",
+        f"against {word} {show(facts[f'spearman_{score}'])} over all, {show(facts[f'spearman_top_half_{score}'])} in the better half.",
         f"Possible at best (full data, another seed): {show(facts['ceiling_loss'])}; for nothing (real examples): "
         f"{show(facts['floor_strong_loss'])} chosen with care, {show(facts['floor_random_loss'])} at random.",
-        f"The configuration picked has test accuracy {percent(facts['picked_test_accuracy'])} %, the best of all "
-        f"{percent(facts['best_test_accuracy'])} %; best of the top five: {percent(facts['regret_top5'])} points behind.",
+        _picked(facts),
         f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
         f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}.",
+    )
+
+
+def _picked(facts: dict[str, Any]) -> str:
+    score, word = score_of(facts)
+    picked, best, behind = facts[f"picked_test_{score}"], facts[f"best_test_{score}"], facts["regret_top5"]
+    if score == "accuracy":
+        return (
+            f"The configuration picked has test accuracy {percent(picked)} %, the best of all "
+            f"{percent(best)} %; best of the top five: {percent(behind)} points behind."
+        )
+    return (
+        f"The configuration picked has test {word} {show(picked, 3)}, the best of all {show(best, 3)}; "
+        f"best of the top five: {show(behind, 3)} behind."
     )
 
 

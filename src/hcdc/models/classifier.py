@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,7 @@ from torch.nn import functional
 
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.errors import InputError
-
-Criterion = Literal["loss", "soft-accuracy"]
-CRITERIA: tuple[Criterion, ...] = ("loss", "soft-accuracy")
+from hcdc.models.misfit import Criterion, check_criterion, criterion_of, metrics_of, misfit
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class Classifier(ABC):
     """A `Bilevel`, `Stochastic` and `Scored` problem made of one function, `logits`.
 
     inner = cross-entropy + weight_decay / 2 ||theta||^2; outer = cross-entropy ("loss") or 1 - mean probability of the
-    true class ("soft-accuracy"), on the examples that enter the loss of the data given.
+    true class ("soft-accuracy"), on the examples that enter the loss of the data given. Of a regression (`num_classes`
+    0) both are mean squared errors.
     """
 
     num_classes: int
@@ -31,8 +30,7 @@ class Classifier(ABC):
     criterion: Criterion = "loss"
 
     def __post_init__(self) -> None:
-        if self.criterion not in CRITERIA:
-            raise InputError("criterion", self.criterion, f"must be one of {', '.join(CRITERIA)}", "choose one of these")
+        check_criterion(self.criterion, self.num_classes)
         if not 0 <= self.dropout < 1:
             raise InputError("dropout", self.dropout, "must lie in [0, 1)", "use 0 for none, 0.5 as Kipf and Welling do")
         if self.weight_decay < 0:
@@ -58,7 +56,7 @@ class Classifier(ABC):
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         """The data term of the inner objective, cross-entropy; families with a learned smoothing override it."""
-        return functional.cross_entropy(logits, labels)
+        return misfit(logits, labels, self.num_classes)
 
     def noisy(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
         loss = self.misfit(self.logits(params, hyper, data, noise), data.labels(), hyper)
@@ -68,23 +66,11 @@ class Classifier(ABC):
         return self.noisy(params, hyper, data, {})
 
     def outer(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
-        logits = self.logits(params, hyper, data, {})
-        if self.criterion == "loss":
-            return functional.cross_entropy(logits, data.labels())
-        return 1 - _true_class(logits, data.labels())
+        return criterion_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes, self.criterion)
 
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-        """Cross-entropy "loss", "accuracy" and "soft_accuracy", the mean probability of the true class."""
-        logits, labels = self.logits(params, hyper, data, {}), data.labels()
-        return {
-            "loss": functional.cross_entropy(logits, labels),
-            "accuracy": (logits.argmax(-1) == labels).to(logits).mean(),
-            "soft_accuracy": _true_class(logits, labels),
-        }
-
-
-def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).mean()
+        """See `metrics_of`."""
+        return metrics_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes)
 
 
 def smoothed(loss: Tensor, logits: Tensor, rate: Tensor) -> Tensor:

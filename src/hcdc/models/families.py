@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hcdc.data import GraphData, ImageData
+from hcdc.data import GraphData, ImageData, TableData
 from hcdc.errors import FormatError, InputError
 from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
@@ -18,29 +18,49 @@ from hcdc.models.graphnet import GraphNet
 from hcdc.models.nasbench201 import NasBench201
 from hcdc.models.polyfilter import Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
+from hcdc.models.tabular import Logistic, Mlp, Tabular
 
 GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
 IMAGE_FAMILIES: dict[str, type[ConvMix] | type[ConvNet] | type[NasBench201]] = {
     "convmix": ConvMix, "convnet": ConvNet, "nasbench201": NasBench201,
 }  # fmt: skip
-FAMILIES: dict[str, type[GraphNet] | type[ConvMix] | type[ConvNet] | type[NasBench201]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES}
-SIZES = {"num_classes", "num_features", "shape"}
+TABLE_FAMILIES: dict[str, type[Tabular]] = {"logistic": Logistic, "mlp": Mlp}
+Problem = GraphNet | ConvMix | ConvNet | NasBench201 | Tabular
+FAMILIES: dict[str, type[Problem]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES, **TABLE_FAMILIES}
+SIZES = {"num_classes", "num_features", "shape", "columns"}
 """Fields that are read off the data."""
 
 
-def problem_for(data: GraphData | ImageData, family: str | None = None, **settings: Any) -> GraphNet | ConvMix | ConvNet | NasBench201:
-    """The problem of `family` (default: polyfilter for graphs, convmix for images) fitted to the sizes of `data`."""
-    name = family or ("polyfilter" if isinstance(data, GraphData) else "convmix")
+def problem_for(data: GraphData | ImageData | TableData, family: str | None = None, **settings: Any) -> Problem:
+    """The problem of `family` (default: polyfilter for graphs, convmix for images, logistic for tables) fitted to the
+    sizes of `data`."""
+    of_data = _families_of(data)
+    name = family or next(iter(of_data))
     if name not in FAMILIES:
         raise InputError("space", name, f"must be one of {', '.join(FAMILIES)}", "choose one of these")
-    if (name in GRAPH_FAMILIES) != isinstance(data, GraphData):
-        rule = f"{', '.join(GRAPH_FAMILIES)} are for graphs, {', '.join(IMAGE_FAMILIES)} for images"
-        raise InputError("space", name, rule, "leave --space out to take the right one")
+    if name not in of_data:
+        kinds = f"{', '.join(GRAPH_FAMILIES)} are for graphs, {', '.join(IMAGE_FAMILIES)} for images, {', '.join(TABLE_FAMILIES)} for tables"
+        raise InputError("space", name, kinds, "leave --space out to take the right one")
     _check_settings(name, settings)
     if isinstance(data, GraphData):
         merged: dict[str, Any] = {"dropout": 0.5} | settings
         return GRAPH_FAMILIES[name](data.num_classes, num_features=data.num_features, **merged)
+    if isinstance(data, TableData):
+        return TABLE_FAMILIES[name](data.num_classes, columns=data.widths, **settings)
+    if not data.num_classes:
+        raise InputError("data", "floating labels", f"{name} needs classes", "give a model of your own to `condense_model`")
     return IMAGE_FAMILIES[name](data.num_classes, shape=data.shape, **settings)
+
+
+def _families_of(data: Any) -> Mapping[str, Any]:
+    """The families that read `data`, the default first."""
+    if isinstance(data, GraphData):
+        return GRAPH_FAMILIES
+    if isinstance(data, TableData):
+        return TABLE_FAMILIES
+    if isinstance(data, ImageData):
+        return IMAGE_FAMILIES
+    raise InputError("data", type(data).__name__, "has no family that ships", "give a model of your own to `condense_model`")
 
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -59,7 +79,7 @@ def problem_to_card(problem: Classifier) -> dict[str, Any]:
     return {"family": names[type(problem)], **settings}  # pyright: ignore[reportArgumentType]
 
 
-def problem_from_card(card: Mapping[str, Any]) -> GraphNet | ConvMix | ConvNet | NasBench201:
+def problem_from_card(card: Mapping[str, Any]) -> Problem:
     """Inverse of `problem_to_card`; raises `FormatError` for a family or a field that is not known or of another type."""
     try:
         settings = dict(card)

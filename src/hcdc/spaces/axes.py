@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from hcdc._tensors import stack
+from hcdc._tensors import simplex, stack
 from hcdc._typing import Config, Hyper
 from hcdc.errors import SpaceError
 
@@ -202,7 +202,7 @@ class Space:
             axes = [self.axes[name] for name in names]
             value = hyper[group]
             if isinstance(axes[0], Choice):
-                out[group] = _simplex(value)
+                out[group] = simplex(value)
             else:
                 low, high = (torch.tensor([float(getattr(axis, end)) for axis in axes], dtype=torch.float64) for end in ("low", "high"))
                 out[group] = torch.minimum(torch.maximum(value, low.to(value)), high.to(value))
@@ -226,18 +226,6 @@ def _within(axis: Axis, other: Axis) -> bool:
     if isinstance(other, Int) and not isinstance(axis, Int):
         return False
     return other.admits(axis.low) and other.admits(axis.high)
-
-
-def _simplex(value: Tensor) -> Tensor:
-    """Euclidean projection of the last dimension onto the probability simplex (Duchi et al. 2008, Figure 1).
-
-    Taken relative to the largest entry, which changes nothing but rounding; NaN stays NaN.
-    """
-    value = value - value.amax(-1, keepdim=True)
-    ordered = value.sort(-1, descending=True).values
-    excess = (ordered.cumsum(-1) - 1) / torch.arange(1, value.shape[-1] + 1, device=value.device)
-    active = ((ordered > excess).sum(-1, keepdim=True) - 1).clamp_min(0)
-    return (value - excess.gather(-1, active)).clamp_min(0)
 
 
 def _ordered(low: float, high: float) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, field_validator, model_serializer, model_validator
 from torch import Tensor
 
 from hcdc._tensors import digest
-from hcdc.data import GraphData, ImageData
+from hcdc.data import Column, Examples, GraphData, ImageData, TableData
 from hcdc.errors import FormatError, HcdcError, RunExistsError
 from hcdc.spaces import Axis, Choice, Int, Real, Space
 from hcdc.store.files import read_json, read_tensors, write_json, write_tensors
@@ -24,14 +25,48 @@ CARD, TENSORS = "card.json", "data.safetensors"
 _AXES: dict[str, type[Axis]] = {"real": Real, "int": Int, "choice": Choice}
 
 
+UNITS = {"graph": "nodes", "images": "images", "table": "rows", "examples": "examples"}
+"""What the examples of each kind of data are called."""
+
+
 class DataCard(BaseModel):
-    """What was condensed."""
+    """What was condensed; `num_classes` 0 stands for regression. `columns` are those of a table, its target the last."""
 
     model_config = ConfigDict(extra="forbid")
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    kind: Literal["graph", "images"]
-    num_classes: int = Field(ge=2)
+    kind: Literal["graph", "images", "table", "examples"]
+    num_classes: int = Field(ge=0)
+    columns: list[Column] | None = None
+
+    @field_validator("num_classes")
+    @classmethod
+    def _not_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0 (regression) or at least 2")
+        return value
+
+    @model_validator(mode="after")
+    def _of_tables(self) -> DataCard:
+        if (self.kind == "table") != (self.columns is not None and len(self.columns) > 1):
+            raise ValueError("a table, and nothing else, has columns and a target")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `columns` where there are none, so that cards of other data stay what they were."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def unit(self) -> str:
+        return UNITS[self.kind]
+
+    @classmethod
+    def of(cls, name: str, sha256: str, kind: Literal["graph", "images", "table", "examples"], data: Any) -> DataCard:
+        """The card of data whose training part is `data`."""
+        columns = [*data.columns, data.target] if isinstance(data, TableData) else None
+        return cls(name=name, sha256=sha256, kind=kind, num_classes=data.num_classes, columns=columns)
 
 
 class Card(BaseModel):
@@ -112,9 +147,8 @@ def load_condensed(folder: str | Path) -> Condensed:
     folder = Path(folder)
     card = load_card(folder)
     tensors = read_tensors(folder / TENSORS, card.tensors_sha256)
-    build = _graph if card.data.kind == "graph" else _images
     try:
-        train, val = (build(tensors, part, card) for part in ("train", "val"))
+        train, val = (_BUILD[card.data.kind](tensors, part, card) for part in ("train", "val"))
     except KeyError as error:
         raise FormatError(f"{folder / TENSORS} lacks the tensor {error}") from error
     try:
@@ -184,12 +218,29 @@ def _graph(tensors: dict[str, Tensor], part: str, card: Card) -> GraphData:
     return GraphData(x, adjacency, y, mask, card.data.num_classes)
 
 
-def _images(tensors: dict[str, Tensor], part: str, card: Card) -> ImageData:
+def _examples(tensors: dict[str, Tensor], part: str, card: Card) -> Examples:
     x, y = tensors[f"{part}.x"], tensors[f"{part}.y"]
-    _require(part, {"x": x.ndim == 4 and x.numel() > 0 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
+    _require(part, {"x": x.ndim >= 2 and x.numel() > 0 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
     _require(part, {"x": _finite(x)}, "range")
     _check_labels(part, y, card)
-    return ImageData(x, y, card.data.num_classes)
+    return Examples(x, y, card.data.num_classes)
+
+
+def _images(tensors: dict[str, Tensor], part: str, card: Card) -> ImageData:
+    _require(part, {"x": tensors[f"{part}.x"].ndim == 4}, "shape")
+    found = _examples(tensors, part, card)
+    return ImageData(found.x, found.y, found.num_classes)
+
+
+def _table(tensors: dict[str, Tensor], part: str, card: Card) -> TableData:
+    *columns, target = card.data.columns or []
+    x = tensors[f"{part}.x"]
+    _require(part, {"x": x.ndim == 2 and x.shape[1] == sum(column.width for column in columns)}, "shape")
+    found = _examples(tensors, part, card)
+    return TableData(found.x, found.y, found.num_classes, tuple(columns), target)
+
+
+_BUILD: Mapping[str, Callable[[dict[str, Tensor], str, Card], Any]] = {"graph": _graph, "images": _images, "table": _table, "examples": _examples}
 
 
 def _finite(value: Tensor) -> bool:
@@ -198,6 +249,9 @@ def _finite(value: Tensor) -> bool:
 
 def _check_labels(part: str, y: Tensor, card: Card) -> None:
     """`y` of the examples that enter the loss."""
+    if not card.data.num_classes:
+        _require(part, {"y": y.numel() > 0 and _finite(y)}, "range")
+        return
     valid = y.dtype == torch.int64 and y.numel() > 0 and int(y.min()) >= 0 and int(y.max()) < card.data.num_classes
     _require(part, {"y": valid}, "range")
 

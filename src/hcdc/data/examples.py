@@ -1,0 +1,96 @@
+"""Independent examples of any shape, and the checks that every kind of them passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from hcdc._tensors import TensorDict
+from hcdc.data.base import Splits
+from hcdc.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """`x` [n, ...] floats, roughly of unit scale, and `y` [n]: int64 classes, or floats where `num_classes` is 0, which
+    stands for regression."""
+
+    x: Tensor
+    y: Tensor
+    num_classes: int
+
+    @property
+    def size(self) -> int:
+        return int(self.y.shape[0])
+
+    def labels(self) -> Tensor:
+        return self.y
+
+    def tensors(self) -> TensorDict:
+        return {"x": self.x, "y": self.y}
+
+    def learnable(self) -> TensorDict:
+        return {"x": self.x}
+
+    def replace(self, **tensors: Tensor) -> Self:
+        return replace(self, **tensors)  # pyright: ignore[reportArgumentType]
+
+    def project(self) -> Self:
+        return self
+
+    def take(self, index: Tensor) -> Self:
+        return replace(self, x=self.x[index], y=self.y[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+
+def example_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num_classes: int | None = None) -> Splits[Examples]:
+    """Checked `Splits` from `x` [n, ...] and the three index vectors of train, validation and test.
+
+    Integer `y` are classes 0, 1, ...; floating ones make a regression. Raises `DataError` as `check_examples` does.
+    """
+    classes = check_examples(x, y, parts[0], num_classes)
+    whole = Examples(x, y.long() if classes else y.float(), classes)
+    return Splits(*(whole.take(part) for part in parts))
+
+
+def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int | None = None, *, unit: str = "example") -> int:
+    """The number of classes of `y`, 0 for a regression; `train` are the examples among which every class must be.
+
+    Raises `DataError` for shapes that do not fit each other, types other than floats for `x`, values that are not finite,
+    labels out of range, and a class without a training example.
+    """
+    if y.ndim != 1 or y.numel() == 0 or x.ndim < 2 or y.shape[0] != x.shape[0]:
+        given = f"x {list(x.shape)}, y {list(y.shape)}"
+        raise DataError("y", given, f"x must be [n, ...] and y [n], one label a {unit}", "flatten y if it is [n, 1], give x a row a label")
+    if not x.is_floating_point():
+        raise DataError("x", f"{list(x.shape)} {x.dtype}", "must be floating", "convert it, and bring it to unit scale")
+    for name, value in {"x": x, "y": y}.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            count = int((~torch.isfinite(value)).sum())
+            raise DataError(name, f"{count} NaN or infinite values", "values must be finite", "drop or impute them first")
+    if y.is_floating_point():
+        if num_classes:
+            raise DataError("y", y.dtype, f"{num_classes} classes were asked for, and floating labels make a regression", "give integers")
+        return 0
+    return _check_classes(y, train, num_classes, unit)
+
+
+def _check_classes(y: Tensor, train: Tensor | None, num_classes: int | None, unit: str) -> int:
+    classes = int(y.max()) + 1 if num_classes is None else num_classes
+    if int(y.min()) < 0 or int(y.max()) >= classes:
+        raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
+    if classes > y.numel():
+        raise DataError("y", f"{classes} classes", f"there are {y.numel()} {unit}s, and every class needs one to train on", "renumber the classes")
+    if classes < 2:
+        raise DataError("y", f"{classes} class", "needs two classes or more", "give floating labels for a regression")
+    missing = [] if train is None else sorted(set(range(classes)) - set(y[train].tolist()))
+    if missing:
+        shown: Any = missing if len(missing) <= 10 else [*missing[:10], "..."]
+        remedy = "add one, drop the class, or give floating labels for a regression"
+        raise DataError("y", f"classes {shown} absent", f"every class needs a training {unit}", remedy)
+    return classes

@@ -1,0 +1,142 @@
+"""From whatever a user has to containers: arrays, frames, torch and Hugging Face datasets, loaders, graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hcdc.data.examples import Examples, check_examples
+from hcdc.data.graphs import GraphData
+from hcdc.data.images import ImageData
+from hcdc.data.sources import from_pyg
+from hcdc.data.sparse import Sparse
+from hcdc.data.tables import TableEncoder, read_columns
+from hcdc.errors import DataError
+
+KNOWN = "(X, y), a frame, a torch Dataset or DataLoader, a Hugging Face dataset, or a torch_geometric Data with masks"
+
+
+class Raw(NamedTuple):
+    """Inputs as columns by name or as one tensor [n, ...], and labels [n]."""
+
+    inputs: dict[str, np.ndarray] | Tensor
+    labels: Any
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How training data was read, so that validation and test data are read alike; `target` names the label column of a
+    frame or of a Hugging Face dataset."""
+
+    target: str | None
+    num_classes: int
+    encoder: TableEncoder | None
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, train: Any, target: str | None = None) -> tuple[Intake, Examples]:
+        """The intake that `train` determines, and `train` as it is read."""
+        raw = read_raw(train, target, "train")
+        if isinstance(raw.inputs, dict):
+            rows = torch.arange(len(next(iter(raw.inputs.values()))))
+            encoder = TableEncoder.fitted(raw.inputs, raw.labels, rows, target or "y")
+            data = encoder(raw.inputs, raw.labels, rows)
+            return cls(target, data.num_classes, encoder, (data.num_features,)), data
+        y = _tensor(raw.labels, "y")
+        classes = check_examples(raw.inputs, y, torch.arange(y.shape[0]))
+        intake = cls(target, classes, None, tuple(raw.inputs.shape[1:]))
+        return intake, intake._container(raw.inputs, y)
+
+    def read(self, data: Any, name: str) -> Examples:
+        """Validation or test `data`; raises `DataError` where it does not fit the training data."""
+        raw = read_raw(data, self.target, name)
+        if isinstance(raw.inputs, dict) != (self.encoder is not None):
+            raise DataError(name, type(data).__name__, "must be of the kind of the training data", "give all parts in one form")
+        if self.encoder is not None and isinstance(raw.inputs, dict):
+            return self.encoder(raw.inputs, raw.labels)
+        assert isinstance(raw.inputs, Tensor)
+        y = _tensor(raw.labels, "y")
+        if tuple(raw.inputs.shape[1:]) != self.shape:
+            raise DataError(name, list(raw.inputs.shape), f"must be [n, {', '.join(map(str, self.shape))}] as in training", "shape all parts alike")
+        if self.num_classes and y.is_floating_point():
+            raise DataError(name, y.dtype, "labels are integers in training", "give the labels of all parts one type")
+        check_examples(raw.inputs, y if self.num_classes else y.float(), None, self.num_classes or None)
+        return self._container(raw.inputs, y)
+
+    def _container(self, x: Tensor, y: Tensor) -> Examples:
+        kind = ImageData if x.ndim == 4 else Examples
+        return kind(x.float(), y.long() if self.num_classes else y.float(), self.num_classes)
+
+
+def read_graph(data: Any) -> tuple[GraphData, GraphData, GraphData]:
+    """Training, validation and test part of a `torch_geometric.data.Data` with masks, features dense."""
+    parts = from_pyg(data)
+    x = parts.train.x.dense() if isinstance(parts.train.x, Sparse) else parts.train.x
+    train, val, test = (part.replace(x=x) for part in parts)
+    return train, val, test
+
+
+def read_raw(given: Any, target: str | None, name: str) -> Raw:
+    """Inputs and labels of `data` in any of the forms of `KNOWN` but graphs; raises `DataError` for another."""
+    data: Any = given
+    if isinstance(given, (tuple, list)) and len(data) == 2 and hasattr(data[0], "__len__"):
+        inputs, labels = data
+        return Raw(read_columns(inputs, name) if _is_table(inputs) else _tensor(inputs, name), labels)
+    if _is_table(data):
+        columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}
+        return _columns(columns, target, name)
+    if hasattr(data, "column_names") and hasattr(data, "features"):
+        return _columns({str(column): data[column] for column in data.column_names}, target or "label", name)
+    source = getattr(data, "dataset", data)
+    if not isinstance(source, torch.utils.data.IterableDataset) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        raise DataError(name, type(data).__name__, f"must be {KNOWN}", "convert it to one of these")
+    return _pairs(source, name)
+
+
+def _columns(columns: Mapping[str, Any], target: str | None, name: str) -> Raw:
+    if target is None or target not in columns:
+        raise DataError("target", target, f"must name the label among the columns {list(columns)} of `{name}`", "pass target='...'")
+    inputs = {column: values for column, values in columns.items() if column != target}
+    nested = [column for column, values in inputs.items() if len(values) and np.ndim(values[0] if not hasattr(values, "iloc") else values.iloc[0])]
+    if not nested:
+        return Raw(read_columns(inputs, name), columns[target])
+    if len(inputs) > 1:
+        raise DataError(name, nested, "columns of arrays cannot stand beside others", "keep one column of inputs and the target")
+    stacked = np.stack([np.asarray(value) for value in inputs[nested[0]]])
+    return Raw(_tensor(stacked, nested[0]), columns[target])
+
+
+def _pairs(source: Iterable[Any], name: str) -> Raw:
+    """All examples of a dataset of (input, label), in its own order; what it draws leaves the global generator alone."""
+    with torch.random.fork_rng(devices=[]):
+        indexed = not isinstance(source, torch.utils.data.IterableDataset)
+        items: Iterable[Any] = (source[at] for at in range(len(source))) if indexed else source  # pyright: ignore
+        found = list(items)
+    if not found or any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in found):
+        shown = type(found[0]).__name__ if found else "no examples"
+        raise DataError(name, shown, "a dataset must give pairs (input, label)", "wrap it so that it does")
+    shapes = {tuple(np.shape(x)) for x, _ in found}
+    if len(shapes) > 1:
+        raise DataError(name, sorted(shapes)[:3], "inputs must be of one shape", "pad or crop them in the dataset")
+    inputs = torch.stack([_tensor(x, name) for x, _ in found])
+    return Raw(inputs, torch.stack([torch.as_tensor(y) for _, y in found]))
+
+
+def _is_table(data: Any) -> bool:
+    return isinstance(data, Mapping) or (hasattr(data, "columns") and hasattr(data, "iloc"))
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    """On the CPU, where condensing works; doubles become floats. Raises `DataError` for what no tensor can be made of."""
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(name, type(value).__name__, f"must become a tensor ({error})", "convert it to numbers of one shape") from error
+    if tensor.device.type != "cpu":
+        raise DataError(name, str(tensor.device), "must be on the CPU, where condensing works", "call .cpu() on it")
+    return tensor.detach().float() if tensor.dtype in (torch.float64, torch.float16, torch.bfloat16) else tensor.detach()

@@ -1,0 +1,108 @@
+"""What a run will take, measured on one piece of each of its parts and multiplied out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from hcdc._tensors import TensorDict, ravel, stack, take, unravel
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import SecondOrder, together
+from hcdc.condense import HCDC, Bank, Condenser, Points, Task, peak_memory, total_derivative
+from hcdc.data import GraphData
+
+LONG = 0.3
+"""Seconds beside which warming up does not count."""
+
+
+class Cost(NamedTuple):
+    """`seconds` in all, by part of the run, and `memory` in bytes at the peak."""
+
+    seconds: float
+    parts: dict[str, float]
+    memory: int
+
+
+def estimate(task: Task, method: Condenser) -> Cost:
+    """The cost of `method` on `task`.
+
+    For HCDC with a bank: one training step of a chunk of models, one linear solve, one real hypergradient and one update
+    of S_val are timed. Of any other method one step is timed. Both are multiplied by how often they are done.
+    """
+    began = time.perf_counter()
+    state = method.init(task)
+    parts = {"start": time.perf_counter() - began}
+    if isinstance(method, HCDC) and isinstance(method.driver, Bank) and not method.train.length():
+        parts |= _bank(task, method, method.driver)
+    elif method.length():
+        parts["steps"] = method.length() * _timed(lambda: method.step(task, state, 0))
+    return Cost(sum(parts.values()), parts, peak_memory(method, task))
+
+
+def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
+    train, val = method.extract(task, method.init(task))
+    problem, chunk = task.condensed.problem, min(driver.chunk, driver.starts)
+    generator = task.generator(7)
+    hyper = stack([task.space.interior(generator) for _ in range(chunk)])
+    few = task.condensed._replace(solver=replace(task.condensed.solver, steps=3))
+    params = few.fit(hyper, train, seed=0)
+    chunks, coordinates = -(-driver.starts // chunk), ravel(hyper).shape[1]
+    trainings = task.condensed.solver.steps + (driver.stages - 1) * driver.more
+    measurements = chunks * driver.stages
+    points = _points(task, method, params, hyper, train)
+    real = method.measure
+    batch = points.take(torch.arange(driver.batch) % chunk)
+    return {
+        "training": chunks * trainings * _timed(lambda: few.fit(hyper, train, seed=0)) / 3,
+        "solves": measurements * coordinates * _timed(lambda: _solve(task, method, params, hyper, train)),
+        "real hypergradients": measurements * _timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
+        "updates of S_val": driver.steps * _timed(lambda: _update(task, method, batch, val)),
+    }
+
+
+def _solve(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) -> torch.Tensor:
+    """One column of d theta/d lambda [B, P]."""
+    adjoint = method.measure.synthetic
+    second = SecondOrder.at(task.condensed.problem, params, hyper, train, adjoint.damping)
+    tangent = torch.zeros_like(ravel(hyper))
+    tangent[:, 0] = 1
+    return adjoint.solver.solve(second.hessian, second.mixed_transposed(unravel(tangent, hyper))).x
+
+
+def _points(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) -> Points:
+    """Points of the right sizes whose sensitivities are all the first."""
+    flat, k = ravel(hyper), ravel(hyper).shape[1]
+    column = unravel(_solve(task, method, params, hyper, train), params)
+    sensitivity = {name: value.unsqueeze(1).expand(-1, k, *value.shape[1:]) for name, value in column.items()}
+    ramp = torch.linspace(0.5, 1.5, flat.shape[0])
+    return Points(params, hyper, sensitivity, torch.ones_like(flat), ramp, ramp)
+
+
+def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, most: int | None) -> None:
+    val = task.real.val
+    if most is not None and not isinstance(val, GraphData) and val.size > most:
+        val = val.take(torch.arange(most))
+    for part in together(problem, val, points.count, memory):
+        total_derivative(problem, take(points.params, part), take(points.hyper, part), take(points.sensitivity, part), val, direct)
+
+
+def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
+    leaves: TensorDict = {name: value.detach().requires_grad_() for name, value in val.learnable().items() if method.structure or name != "adjacency"}
+    align, values = method.losses(task, points, val.replace(**leaves))
+    torch.autograd.grad(align + values, list(leaves.values()))
+
+
+def _timed(action: Callable[[], object]) -> float:
+    """Seconds of one call; of the second where the first is so short that warming up would count."""
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - began
+        if seconds > LONG:
+            break
+    return seconds

@@ -1,0 +1,176 @@
+"""The front door for a model and data of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack, cast
+
+from torch import nn
+
+from hcdc._tensors import digest
+from hcdc._typing import Config
+from hcdc.bilevel import Adam, Recipe
+from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
+from hcdc.data import Intake, Real, Source, Splits, kind_of, read_graph
+from hcdc.doctor import Checkup, check
+from hcdc.errors import InputError
+from hcdc.evaluate import Evaluation, Judge, verdict
+from hcdc.models import ModuleProblem, UserLoss, batch_of
+from hcdc.run import method_named
+from hcdc.search import ALGORITHMS, Objective, Trial
+from hcdc.spaces import Space
+from hcdc.store import Card, Condensed, DataCard
+
+
+class Settings(TypedDict, total=False):
+    """What may be left out; see `own`."""
+
+    loss: UserLoss
+    val_loss: UserLoss
+    criterion: Literal["loss", "soft-accuracy"]
+    target: str
+    val_size: int
+    seed: int
+    name: str
+    method: Condenser | str
+    steps: int
+    small: Adam
+    full: Adam
+
+
+@dataclass(frozen=True)
+class Own:
+    """A model, data and space made ready: `check` it, or `condense` it."""
+
+    task: Task
+    method: Condenser
+    card: DataCard
+    problem: ModuleProblem
+    intake: Intake | None
+    test: Any
+
+    def check(self, *, timed: bool = True) -> Checkup:
+        """What would break, and what the run will cost."""
+        return check(self.task, self.method, timed=timed)
+
+    def condense(self, *, callbacks: Sequence[Callback] = ()) -> Calibrated:
+        """Checked first: raises `InputError` for what would break before any long work."""
+        self.check(timed=False).demand()
+        return Calibrated(condense(self.method, self.task, self.card, callbacks=callbacks), self)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A condensed set of the user's own, with the model that it was made for."""
+
+    condensed: Condensed
+    made: Own
+
+    @property
+    def train(self) -> Any:
+        return self.condensed.train
+
+    @property
+    def val(self) -> Any:
+        return self.condensed.val
+
+    def save(self, folder: str | Path) -> Card:
+        """Tensors and a card, without the model; refuses a folder that already holds an artefact."""
+        return self.condensed.save(folder)
+
+    @property
+    def objective(self) -> Objective:
+        """For any searcher: the condensed set, and how a configuration is trained on it."""
+        return Objective(self.made.task.condensed, self.made.task.space, self.train, self.val)
+
+    def rank(self, configs: Sequence[Config], *, seed: int = 0) -> tuple[Trial, ...]:
+        """The configurations trained on the condensed set, best first."""
+        if not configs:
+            raise InputError("configs", configs, "must hold one configuration or more", "give a list of them, as space.configs(20, seed=0) does")
+        return tuple(sorted(self.objective.trials(configs, seed), key=lambda trial: trial.score))
+
+    def search(self, algorithm: str = "random", *, trials: int = 40, seed: int = 0) -> tuple[Trial, ...]:
+        """`trials` trainings on the condensed set as `algorithm` chooses them, best first."""
+        if algorithm not in ALGORITHMS:
+            raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
+        return tuple(sorted(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed), key=lambda trial: trial.score))
+
+    def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
+        """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.
+
+        `test` comes in the form of the training data; a graph and `Splits` have their own.
+        """
+        real = self.made.task.real
+        if self.made.intake is None:
+            if test is not None:
+                raise InputError("test", type(test).__name__, "came with the training data", "leave it out")
+            held = self.made.test
+        elif test is None:
+            raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
+        else:
+            held = self.made.intake.read(test, "test")
+        source = Source(self.made.card.name, Splits(real.train, real.val, held), _digest(real))
+        found = Judge(configs, seeds, config_seed)(self.condensed, source, problem=self.made.problem)
+        judged = verdict(found.facts)
+        return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
+
+
+def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None, *, space: Space, size: int, **settings: Unpack[Settings]) -> Own:
+    """A model and data of the user's own, read and checked, to be condensed to `size` training examples.
+
+    `model` is a module or a function that makes one, `space` the hyperparameters (see `ModuleProblem`); `train` and `val`
+    are (X, y), frames, torch datasets or loaders, Hugging Face datasets; of a `torch_geometric` graph with masks and of
+    `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion`; `target`, the label column;
+    `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
+    that trains a configuration on the condensed and on the full data. Raises `DataError`, `SpaceError`, `InputError` for
+    what does not fit, `ModelError` for what the model raises.
+    """
+    unknown = sorted(set(settings) - set(Settings.__annotations__))
+    if unknown:
+        raise InputError("settings", unknown, f"must be of {', '.join(Settings.__annotations__)}", "check the spelling")
+    if not isinstance(cast("object", space), Space):
+        raise InputError("space", type(space).__name__, "must be a hcdc.Space", "write Space({'name': Real(low, high)})")
+    real, intake, test = _read(train, val, settings.get("target"))
+    losses = settings.get("loss"), settings.get("val_loss")
+    problem = ModuleProblem(model, space, real.train.num_classes, *losses, settings.get("criterion", "loss"))
+    kind = kind_of(real.train)
+    small, full = settings.get("small", Adam(150, 0.01)), settings.get("full", Adam(300, 0.01, None if kind == "graph" else 128))
+    budget = Budget(size, settings.get("val_size", size))
+    task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
+    card = DataCard.of(settings.get("name", "own data"), _digest(real), kind, real.train)
+    return Own(task, _method(settings, kind, problem), card, problem, intake, test)
+
+
+def condense_model(
+    model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None, *, space: Space, size: int, **settings: Unpack[Settings]
+) -> Calibrated:
+    """A calibrated condensed set of a model and data of the user's own; the arguments are those of `own`."""
+    return own(model, train, val, space=space, size=size, **settings).condense()
+
+
+def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake | None, Any]:
+    """What condensing may see; how validation and test data are to be read, or, where they came with `train`, the test part."""
+    if isinstance(train, Splits) or hasattr(train, "edge_index"):
+        if val is not None:
+            raise InputError("val", type(val).__name__, "came with the training data", "leave `val` out")
+        splits: Any = train if isinstance(train, Splits) else read_graph(train)
+        for part in splits:
+            batch_of(part)  # outside of any transform, so that it is kept
+        return Real(splits[0], splits[1]), None, splits[2]
+    if val is None:
+        raise InputError("val", None, "is what configurations are ranked on", "give validation data in the form of the training data")
+    intake, data = Intake.of(train, target)
+    return Real(data, intake.read(val, "val")), intake, None
+
+
+def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
+    chosen = settings.get("method", "hcdc")
+    method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
+    return replace(method, structure=False) if isinstance(method, HCDC) and not problem.weighted else method
+
+
+def _digest(real: Real[Any]) -> str:
+    """SHA-256 of what condensing saw."""
+    return digest((f"{part}.{key}", value) for part, data in real._asdict().items() for key, value in data.tensors().items())

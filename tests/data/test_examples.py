@@ -1,0 +1,37 @@
+"""Examples of any shape and their checks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hcdc.data import example_splits
+from hcdc.errors import DataError
+
+PARTS = (torch.arange(4), torch.arange(4, 6), torch.arange(6, 8))
+X, Y = torch.zeros(8, 3, 5), torch.arange(8) % 2
+
+
+def test_integers_are_classes_and_floats_a_regression() -> None:
+    assert example_splits(X, Y, PARTS).train.num_classes == 2
+    regression = example_splits(X, Y.double(), PARTS)
+    assert (regression.val.num_classes, regression.val.y.dtype) == (0, torch.float32)
+
+
+BROKEN = {
+    "bytes": (X.byte(), Y, None, "must be floating"),
+    "no features": (X[:, 0, 0], Y, None, r"x must be \[n, ...\]"),
+    "NaN": (X.log() * 0, Y, None, "NaN"),
+    "infinite target": (X, Y / 0, None, "`y` = .* NaN or infinite"),
+    "class absent": (X, Y, 3, r"classes \[2\] absent"),
+    "out of range": (X, Y + 5, 2, "labels run from 0 to 1"),
+    "one class": (X, Y * 0, None, "two classes"),
+    "classes of floats": (X, Y.float(), 2, "2 classes were asked for"),
+    "rows missing": (X[:5], Y, None, "one label a"),
+}
+
+
+@pytest.mark.parametrize(("x", "y", "classes", "said"), BROKEN.values(), ids=BROKEN)
+def test_what_breaks_a_rule_is_refused(x: torch.Tensor, y: torch.Tensor, classes: int | None, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        example_splits(x, y, PARTS, classes)

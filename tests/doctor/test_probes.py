@@ -1,0 +1,85 @@
+"""Each thing that can be wrong is found, named, and comes with a remedy; a sound model has no findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hcdc.data import Examples, Splits
+from hcdc.own import own
+from hcdc.spaces import Real, Space
+from tests.cases import generator
+
+X = torch.randn(40, 4, generator=generator(0))
+DATA = Splits(*(Examples(X, torch.arange(40) % 2, 2) for _ in range(3)))
+DECAY = {"log10_decay": Real(-3, 0)}
+
+
+class Net(nn.Module):
+    def __init__(self, *between: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 4), *between, nn.Linear(4, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def attention(x: torch.Tensor) -> torch.Tensor:
+    """Whose fused kernel differentiates once."""
+    heads = x.reshape(1, 1, *x.shape)
+    return nn.functional.scaled_dot_product_attention(heads, heads, heads).reshape(x.shape)
+
+
+class Layer(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+class Fixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+SICK: dict[str, tuple[Any, dict[str, Any], str, str]] = {
+    "once differentiable": (lambda: Net(Layer(attention)), DECAY, "breaks", "no second derivative"),
+    "live batch norm": (lambda: Net(nn.BatchNorm1d(4, track_running_stats=False)), DECAY, "breaks", "uses the statistics of its batch"),
+    "batch norm by hand": (lambda: Net(Layer(lambda x: x - x.mean(0))), DECAY, "breaks", "depends on the others of its batch"),
+    "frozen batch norm": (lambda: Net(nn.BatchNorm1d(4)), DECAY, "warns", "is frozen"),
+    "dropout": (lambda: Net(nn.Dropout(0.5)), DECAY, "notes", "is off"),
+    "learning rate": (Net, DECAY | {"lr": Real(-4, -1)}, "breaks", "setting of the optimiser"),
+    "unused": (Net, DECAY | {"spice": Real(0, 1)}, "breaks", "`spice` enters neither"),
+    "NaN": (lambda: Net(Layer(lambda x: x.square().neg().log())), DECAY, "breaks", "untrained model is nan"),
+    "random": (lambda: Net(Layer(lambda x: x + torch.rand(x.shape))), DECAY, "breaks", "changes from call to call"),
+    "item": (lambda: Net(Layer(lambda x: x * x.mean().item())), DECAY, "breaks", "vmap"),
+    "raises": (lambda: Net(Layer(lambda x: x[:, 9])), DECAY, "breaks", "your `forward` raised IndexError"),
+    "the same start": (Fixed, DECAY, "warns", "start the same under every seed"),
+}
+
+
+@pytest.mark.parametrize(("model", "axes", "level", "said"), SICK.values(), ids=SICK)
+def test_what_is_wrong_is_found(model: Any, axes: dict[str, Any], level: str, said: str) -> None:
+    checkup = own(model, DATA, space=Space(axes), size=4).check(timed=False)
+    lines = [finding.line() for finding in checkup.findings]
+    assert any(line.startswith(level) and said in line for line in lines), lines
+    assert checkup.healthy == (level != "breaks")
+    assert all(len(finding.remedy) > 10 for finding in checkup.findings)
+
+
+def test_inputs_of_another_scale() -> None:
+    large = Splits(*(part.replace(x=part.x * 255) for part in DATA))
+    assert "unit scale" in own(Net, large, space=Space(DECAY), size=4).check(timed=False).lines()[0]
+
+
+def test_a_sound_model_has_no_findings() -> None:
+    assert own(lambda: Net(nn.SiLU()), DATA, space=Space(DECAY), size=4).check(timed=False).findings == ()

@@ -1,0 +1,129 @@
+"""A model and data of the user's own, from one call to a verdict."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import hcdc
+from hcdc.cli import main
+from hcdc.condense import HCDC, Bank
+from hcdc.errors import InputError, RunExistsError
+from hcdc.own import condense_model, own
+from hcdc.spaces import Real, Space
+from tests import small
+
+SPACE = Space({"gate": Real(0.2, 1.0), "log10_decay": Real(-3, 0)})
+METHOD = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))
+SMALL = {"space": SPACE, "size": 6, "method": METHOD, "small": hcdc.Adam(10, 0.05), "full": hcdc.Adam(10, 0.05)}
+
+
+class Net(nn.Module):
+    def __init__(self, outputs=3):
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 5), nn.Linear(5, outputs)
+
+    def forward(self, x, gate):
+        return self.head(self.first(x).tanh() * gate)
+
+
+def arrays(classes=3):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 3
+    x = torch.randn(60, 4, generator=generator) + torch.eye(3, 4)[y] * 2
+    return [(x[at : at + 20], y[at : at + 20] if classes else y[at : at + 20] * 0.7) for at in (0, 20, 40)]
+
+
+def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):
+    train, val, test = arrays()
+    before = torch.get_rng_state()
+    found = condense_model(Net, train, val, **SMALL)
+    assert torch.equal(before, torch.get_rng_state())
+    assert (found.train.size, found.val.size) == (6, 6)
+    scores = [trial.score for trial in found.rank(SPACE.configs(5, 0))]
+    assert scores == sorted(scores)
+    assert len(found.search("hypergradient", trials=3)) == 3
+    facts = found.evaluate(test, configs=5, seeds=2).facts
+    assert {"spearman_loss", "ceiling_loss", "floor_strong_loss", "regret_top1", "break_even_configs", "verdict"} <= set(facts)
+    assert facts["examples"] == 6
+    assert json.dumps(facts)
+    found.save(tmp_path / "set")
+    with pytest.raises(RunExistsError):
+        found.save(tmp_path / "set")
+
+
+def test_same_seed_same_bits():
+    train, val, _ = arrays()
+    first, second, other = (condense_model(Net, train, val, **SMALL, seed=seed) for seed in (1, 1, 2))
+    assert first.condensed.fingerprint() == second.condensed.fingerprint() != other.condensed.fingerprint()
+
+
+def test_an_artefact_asks_for_the_model_and_never_holds_it(tmp_path, capsys):
+    train, val, _ = arrays()
+    made = condense_model(Net, train, val, **SMALL)
+    made.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "data.safetensors"]
+    loaded = hcdc.load_condensed(tmp_path)
+    card = loaded.card.recipes["condensed"]["problem"]
+    assert (card["family"], card["import"]) == ("module", "tests.test_own:Net")
+    source = hcdc.Source("own data", hcdc.Splits(*made.made.task.real, made.made.task.real.val), loaded.card.data.sha256)
+    judge = hcdc.Judge(configs=4, seeds=1)
+    with pytest.raises(InputError, match=r"`problem` = None: .*tests\.test_own:Net"):
+        judge(loaded, source)
+    with pytest.raises(InputError, match="must be the model of the artefact"):
+        judge(loaded, source, problem=hcdc.ModuleProblem(lambda: Net(4), SPACE, 3))
+    assert judge(loaded, source, problem=hcdc.ModuleProblem(Net, SPACE, 3)).facts["configs"] == 4
+    for command, code in (("search", 2), ("verify", 0), ("show", 0)):
+        with pytest.raises(SystemExit) as stop:
+            main([command, str(tmp_path)])
+        assert (stop.value.code or 0) == code, command
+    assert "problem=" in capsys.readouterr().err
+
+
+def test_a_regression_reports_r2():
+    train, val, test = arrays(classes=0)
+    facts = condense_model(lambda: Net(1), train, val, **SMALL).evaluate(test, configs=4, seeds=1).facts
+    assert facts["score"] == "r2"
+    assert "best_test_r2" in facts
+
+
+class GraphNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x, edge_index, gate, edge_weight):
+        row, column = edge_index
+        return self.head(x + gate * torch.zeros_like(x).index_add(0, row, edge_weight.unsqueeze(1) * x[column]))
+
+
+def test_a_graph_whose_model_takes_weights_has_its_edges_learned():
+    found = condense_model(GraphNet, small.graph(), **SMALL | {"size": 9})
+    assert not torch.equal(found.val.adjacency, torch.zeros(9, 9))
+    assert found.evaluate(configs=4, seeds=1).facts["nodes"] == 9
+
+
+TRAIN, VAL, TEST = arrays()
+WITH_RATE = Space({"lr": Real(0, 1), "gate": Real(0, 1)})
+BAD = {
+    "no validation data": (lambda: own(Net, TRAIN, **SMALL), "`val` = None"),
+    "validation data twice": (lambda: own(Net, small.graph(), VAL, **SMALL), "came with the training data"),
+    "a dictionary for a space": (lambda: own(Net, TRAIN, VAL, space={"gate": 1}, size=6), "must be a hcdc.Space"),
+    "a setting misspelt": (lambda: own(Net, TRAIN, VAL, **SMALL, sead=1), r"`settings` = \['sead'\]"),
+    "too many examples": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": 99}), "`size` = 99"),
+    "a model that breaks": (
+        lambda: condense_model(Net, TRAIN, VAL, **SMALL | {"space": Space({"lr": Real(0, 1), "gate": Real(0, 1)})}),
+        "`lr` enters",
+    ),
+    "no configurations": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).rank([]), "`configs`"),
+    "no test data": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).evaluate(), "`test` = None"),
+}
+
+
+@pytest.mark.parametrize(("call", "said"), BAD.values(), ids=BAD)
+def test_what_does_not_fit_is_refused(call, said):
+    with pytest.raises(InputError, match=said):
+        call()
