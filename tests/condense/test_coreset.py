@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
-from hcdc.condense.coreset import herding, k_center, kmeans, trained_embedding
+from hcdc.condense.coreset import herding, k_center, kmeans, sigma_points, trained_embedding
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -97,3 +97,19 @@ def test_a_class_that_is_not_there_is_left_out(method):
     some = method.select(data.take((data.y != 1).nonzero().squeeze(1)), 8, torch.Generator().manual_seed(0))
     assert some.size == 8
     assert set(some.y.tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("count", [8, 9, 14])
+def test_sigma_points_keep_the_mean_and_the_covariance(count):
+    x = points(50) @ torch.randn(4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = sigma_points(x, count)
+    assert found.shape == (count, 4)
+    torch.testing.assert_close(found.mean(0), x.mean(0))
+    torch.testing.assert_close(torch.cov(found.T, correction=0), torch.cov(x.T, correction=0))
+
+
+def test_few_sigma_points_keep_the_widest_directions():
+    x = points(50) * torch.tensor([5.0, 1.0, 0.1, 0.1], dtype=torch.float64)
+    found = torch.cov(sigma_points(x, 4).T, correction=0)
+    torch.testing.assert_close(found, torch.cov(x.T, correction=0), atol=0.02, rtol=0.02)
+    assert torch.linalg.matrix_rank(found) == 2

@@ -29,7 +29,7 @@ class Coreset:
     Drawn uniformly (`balanced=False`, the paper's Random) or in class proportions. On graphs, `features` are raw or
     Â^hops X, and the adjacency is the induced subgraph or none (`identity`: the propagation of an edgeless graph is I).
     "centroids" are the means of a k-means clustering within each class, of images, rows or Â^hops X, and have no edges;
-    of a regression, of inputs and targets together.
+    of a regression they are `sigma_points` of inputs and targets together.
     `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
     on all of the part, as that network's last layer reads them: herding (Welling 2009) follows the class mean, k-center
     (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
@@ -101,7 +101,7 @@ class Coreset:
         x, classes, quota = self._embedded(data, count, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
         if not data.num_classes:
-            both = kmeans(torch.cat([x.flatten(1), data.y.unsqueeze(1)], 1), count, seed)
+            both = sigma_points(torch.cat([x.flatten(1), data.y.unsqueeze(1)], 1), count)
             return data.replace(x=both[:, :-1].reshape(count, *x.shape[1:]), y=both[:, -1])
         means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True) if number])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
@@ -135,6 +135,20 @@ def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         means, _ = kmeans2(flat, count, minit="++", rng=seed)
     return torch.from_numpy(means).to(x.dtype).reshape(count, *x.shape[1:])
+
+
+def sigma_points(x: Tensor, count: int) -> Tensor:
+    """`count` rows with the mean of x [n, d] and its covariance along as many principal directions as there are pairs of rows.
+
+    mean +- sqrt(count / 2) s_i v_i for the largest standard deviations s_i and their directions v_i (Julier and Uhlmann
+    1997), and the mean itself in what is left over. A squared loss of a linear model reads nothing else of its data, so
+    that with 2 d rows it is the same function on both.
+    """
+    mean = x.mean(0)
+    _, deviations, directions = torch.linalg.svd((x - mean).double() / x.shape[0] ** 0.5, full_matrices=False)
+    pairs = min(count // 2, int(deviations.numel()))
+    offsets = ((count / 2) ** 0.5 * deviations[:pairs, None] * directions[:pairs]).to(x)
+    return torch.cat([mean + offsets, mean - offsets, mean.expand(count - 2 * pairs, -1)])
 
 
 def herding(x: Tensor, count: int) -> Tensor:
