@@ -171,7 +171,7 @@ def evaluate_outcome(folder: Path) -> Any:
 
 def search_outcome(folder: Path) -> Any:
     found = json.loads((folder / "search-random.json").read_text())
-    return known(found), [(trial["config"], trial["score"]) for trial in found["all"]]
+    return known({key: value for key, value in found.items() if key != "bill"}), [(trial["config"], trial["score"]) for trial in found["all"]]
 
 
 def victims(work: Path) -> dict[str, Victim]:
@@ -190,7 +190,7 @@ def victims(work: Path) -> dict[str, Victim]:
         "condense", lambda f: ["condense", str(data), "--size", "9", "--out", str(f)], ("--resume",), fresh, whole_folder, condense_outcome
     )
     evaluate = Victim("evaluate", lambda f: ["evaluate", str(f), "--configs", "4", "--seeds", "2"], (), copied, whole_folder, evaluate_outcome)
-    search = Victim("search", lambda f: ["search", str(f), "--trials", "4"], (), copied, whole_folder, search_outcome)
+    search = Victim("search", lambda f: ["search", str(f), "--trials", "4"], ("--resume",), copied, whole_folder, search_outcome)
     warm(condense.arguments(artefact))
     copied(work / "warm")
     for victim in (search, evaluate):

@@ -264,7 +264,9 @@ def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):
 
 
 SLOW = """
+import signal
 import hcdc.run, hcdc.cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that put the tests into the background ignores it
 from hcdc.condense import Bank
 from hcdc.store import Checkpoint
 hcdc.run.Bank = lambda **_: Bank(starts=8, stages=2, chunk=4, steps=80, batch=8)

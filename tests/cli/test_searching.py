@@ -121,8 +121,8 @@ def test_without_the_extra_the_pip_line_is_given(capsys, tmp_path, monkeypatch):
 SLOW = """
 import time
 from hcdc.search import Objective
-from hcdc.search import base
-base.CHUNK = 2
+from hcdc.bilevel import problem
+problem.TOGETHER = 2
 judged = Objective.judged
 def slow(self, *rest):
     time.sleep(0.5)
@@ -136,7 +136,7 @@ main()
 @pytest.mark.parametrize("algorithm", ["random", "hypergradient", "tpe"])
 def test_a_killed_search_resumes(capsys, tmp_path, algorithm, monkeypatch):
     """To the same trials, bit for bit; a study of no more trials than it has starting points too."""
-    monkeypatch.setattr("hcdc.search.base.CHUNK", 2)
+    monkeypatch.setattr("hcdc.bilevel.problem.TOGETHER", 2)
     out = condensed(capsys, tmp_path)
     arguments = ["search", str(out), "--algorithm", algorithm, "--trials", "10"]
     assert run(capsys, *arguments)[0] == 0
