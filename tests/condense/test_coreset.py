@@ -113,3 +113,15 @@ def test_few_sigma_points_keep_the_widest_directions():
     found = torch.cov(sigma_points(x, 4).T, correction=0)
     torch.testing.assert_close(found, torch.cov(x.T, correction=0), atol=0.02, rtol=0.02)
     assert torch.linalg.matrix_rank(found) == 2
+
+
+def test_a_centroid_is_a_mean_of_two_rows_at_least_on_average():
+    """Where more are asked for, those of the largest clusters come again."""
+    x = points(20)
+    few, many = kmeans(x, 10, 0), kmeans(x, 17, 0)
+    assert few.unique(dim=0).shape[0] == 10
+    rows, counts = many.unique(dim=0, return_counts=True)
+    assert rows.shape[0] == 10
+    assert sorted(counts.tolist()) == [1] * 3 + [2] * 7
+    members = torch.cdist(x, rows).argmin(1).bincount(minlength=10)
+    assert members[counts == 2].min() >= members[counts == 1].max()

@@ -125,15 +125,21 @@ def trained_embedding(data: ImageData, steps: int, generator: torch.Generator) -
 
 
 def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
-    """Means [count, ...] of a k-means clustering of x [n, ...]; with no more than `count` different rows, these, then others."""
+    """Means [count, ...] of a k-means clustering of x [n, ...] into at most n / 2 clusters.
+
+    Means of single rows are as noisy as the rows. Where `count` asks for more, the means of the largest clusters stand
+    there again, which gives them more weight.
+    """
     flat = x.reshape(x.shape[0], -1).double().numpy()
-    first = np.unique(flat, axis=0, return_index=True)[1]
-    if first.size <= count:
-        others = np.setdiff1d(np.arange(flat.shape[0]), first)
-        return x[torch.from_numpy(np.concatenate([first, others])[:count])]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "One of the clusters is empty")
-        means, _ = kmeans2(flat, count, minit="++", rng=seed)
+    clusters = min(count, max(1, flat.shape[0] // 2))
+    means, sizes = np.unique(flat, axis=0, return_counts=True)
+    if means.shape[0] > clusters:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One of the clusters is empty")
+            means, members = kmeans2(flat, clusters, minit="++", rng=seed)
+        sizes = np.bincount(members, minlength=clusters)
+    if count > means.shape[0]:
+        means = means[np.argsort(-sizes, kind="stable")[np.arange(count) % means.shape[0]]]
     return torch.from_numpy(means).to(x.dtype).reshape(count, *x.shape[1:])
 
 

@@ -130,11 +130,15 @@ def _check_journal(path: Path) -> None:
 
 
 def _check_sqlite(path: Path) -> None:
-    """Refuse a file that is no database, is locked, or holds tables of something else, without writing to it."""
+    """Refuse a file that is no database, is locked, or holds tables of something else, without writing to it.
+
+    Only what a killed process left half-written, of which SQLite's journal beside the file tells, is undone by opening it.
+    """
     if not path.is_file() or path.stat().st_size == 0:
         return
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=TIMEOUT)) as connection:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=TIMEOUT)) as connection:
             found = {str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError as error:
         raise StorageError(_locked(str(path)) if "locked" in str(error) else f"cannot open {path}: {error}") from error
