@@ -397,3 +397,24 @@ def test_the_module_waits_with_its_library():
     code = "import sys, hcdc.integrations.optuna; sys.exit('optuna' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+HALF_WRITTEN = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE half_written (content BLOB)")
+for _ in range(50):
+    connection.execute("INSERT INTO half_written VALUES (zeroblob(100000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_database_that_a_kill_left_half_written_is_undone(tmp_path):
+    place = tmp_path / "study.sqlite3"
+    run = dataclasses.replace(ALGORITHMS["tpe"], storage=str(place)).run
+    before = run(goal(), trials=2, seed=0)
+    assert subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(place)], check=False).returncode == -9
+    assert place.with_name("study.sqlite3-journal").exists(), "the kill came too late to leave anything half-written"
+    assert run(goal(), trials=2, seed=0) == before
