@@ -9,10 +9,11 @@ proper use others. Resumable; prints a Markdown table as rows come in.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from kept import figures, slug
 
 from hcdc.bilevel import CG, Implicit, Neumann, Nystrom
 from hcdc.condense import GCOND_X, HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure, Task
@@ -67,15 +68,10 @@ VAL_SIZES = {"S_val of 98 nodes": 98}
 
 def measured(name: str, source: Source, size: int, seed: int, judges: list[Judge], out: Path) -> list[dict[str, Any]]:
     """The figures of one variant, one dictionary a draw of configurations."""
-    folder = out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{size}-{seed}"
+    folder = out / slug(name, size, seed)
     condensed = condensed_at(folder, source, task_of(name, source, size, seed), VARIANTS.get(name, BASE))
-    found: list[dict[str, Any]] = []
-    for judge in judges:
-        result = folder / f"figures-{judge.config_seed}-{judge.seeds}.json"
-        if not result.exists():
-            result.write_text(json.dumps(judge(condensed, source).facts))
-        found.append(json.loads(result.read_text()))
-    return found
+    paths = [folder / f"figures-{judge.config_seed}-{judge.seeds}.json" for judge in judges]
+    return [figures(path, lambda judge=judge: judge(condensed, source).facts) for path, judge in zip(paths, judges, strict=True)]
 
 
 def task_of(name: str, source: Source, size: int, seed: int) -> Task:

@@ -9,9 +9,10 @@ APPNP these are a sample of its 480 architectures. Resumable; prints a Markdown 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from kept import figures, slug
 
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
@@ -38,12 +39,13 @@ COLUMNS = {
 
 def measured(name: str, source: Source, size: int, judge: Judge, out: Path) -> dict[str, Any]:
     family, settings = FAMILIES[name]
-    folder = out / f"{source.name}-{''.join(letter if letter.isalnum() else '-' for letter in name)}-{size}"
-    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json"
-    if not result.exists():
+    folder = out / slug(source.name, name, size)
+
+    def measure() -> dict[str, Any]:
         task = task_for(source, size=size, family=family, **settings)
-        result.write_text(json.dumps(judge(condensed_at(folder, source, task, "hcdc"), source).facts))
-    return json.loads(result.read_text())
+        return judge(condensed_at(folder, source, task, "hcdc"), source).facts
+
+    return figures(folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json", measure)
 
 
 def main() -> None:

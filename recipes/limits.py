@@ -11,9 +11,10 @@ Markdown table.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from kept import figures, slug
 
 from hcdc.condense import recipe_from_card
 from hcdc.data import Source, load
@@ -49,13 +50,14 @@ def judged(condensed: Condensed, source: Source, judge: Judge) -> dict[str, Any]
 
 def measured(name: str, seed: int, judge: Judge, out: Path) -> dict[str, Any]:
     options, settings = CASES[name]
-    folder = out / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{seed}"
-    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json"
-    if not result.exists():
+    folder = out / slug(name, seed)
+
+    def measure() -> dict[str, Any]:
         source = load(f"synthetic:sbm,n=3000,degree=8{options},seed={seed}")
         task = task_for(source, size=min(SIZE, int(source.splits.train.labels().numel())), val_size=SIZE, seed=seed, **settings)
-        result.write_text(json.dumps(judged(condensed_at(folder, source, task, "hcdc"), source, judge)))
-    return json.loads(result.read_text())
+        return judged(condensed_at(folder, source, task, "hcdc"), source, judge)
+
+    return figures(folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json", measure)
 
 
 COLUMNS = {

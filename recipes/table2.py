@@ -12,11 +12,11 @@ are kept in --out as they come: run again after an interruption and it goes on. 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import figures
 
 from hcdc.bilevel import Recipe
 from hcdc.data import Source, load
@@ -50,13 +50,14 @@ def found_on(recipe: Recipe, train: Any, val: Any, task: Any, source: Source, ar
 def measured(source: Source, method: str, size: int, seed: int, judge: Judge, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of one artefact, made and judged unless they are there already."""
     folder = arguments.out / arguments.data / f"{method}-{size}-{seed}"
-    result = folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}-{arguments.trials}.json"
-    if not result.exists():
+
+    def measure() -> dict[str, Any]:
         task = task_for(source, size=size, seed=seed)
         condensed = condensed_at(folder, source, task, method)
         found = found_on(task.condensed, condensed.train, condensed.val, task, source, arguments)
-        result.write_text(json.dumps(judge(condensed, source).facts | {"found_test_accuracy": found}))
-    return json.loads(result.read_text())
+        return judge(condensed, source).facts | {"found_test_accuracy": found}
+
+    return figures(folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}-{arguments.trials}.json", measure)
 
 
 def row(name: str, facts: list[dict[str, Any]], prefix: str = "spearman") -> str:
@@ -70,16 +71,18 @@ def row(name: str, facts: list[dict[str, Any]], prefix: str = "spearman") -> str
 
 def whole(source: Source, some: dict[str, Any], judge: Judge, arguments: argparse.Namespace) -> str:
     """What the full data itself reaches."""
-    path = arguments.out / arguments.data / f"whole-{arguments.trials}-{arguments.trainings}.json"
-    if not path.exists():
+
+    def measure() -> float:
         task = task_for(source, size=min(SIZES.get(arguments.data, (100,))))
-        path.write_text(json.dumps(found_on(task.full, source.splits.train, source.splits.val, task, source, arguments)))
+        return found_on(task.full, source.splits.train, source.splits.val, task, source, arguments)
+
+    reached = figures(arguments.out / arguments.data / f"whole-{arguments.trials}-{arguments.trainings}.json", measure)
     keys = ("ceiling_loss", "ceiling_accuracy", "ceiling_top_half_loss", "ceiling_top_half_accuracy")
     ceilings = " | ".join("" if some[key] is None else f"{some[key]:.3f}" for key in keys)
     searched = f"{judge.configs} x {judge.seeds} on T {some['seconds_search_full']:.0f} s"
     own = f"own loss against own accuracy {some['own_loss_against_accuracy']:.3f}; {searched}"
     best = f"best of the {judge.configs} has test accuracy {some['best_test_accuracy']:.3f}"
-    return f"| whole graph, one seed against the others | {ceilings} | {json.loads(path.read_text()):.3f} | | |\n\n{own}; {best}"
+    return f"| whole graph, one seed against the others | {ceilings} | {reached:.3f} | | |\n\n{own}; {best}"
 
 
 def draw(folder: Path, source: Source, judge: Judge, path: Path) -> None:

@@ -19,7 +19,7 @@ from hcdc.errors import InputError
 from hcdc.evaluate import Evaluation, Judge, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import method_named
-from hcdc.search import ALGORITHMS, Objective, Trial
+from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
 from hcdc.store import Card, Condensed, DataCard
 
@@ -89,13 +89,13 @@ class Calibrated:
         """The configurations trained on the condensed set, best first."""
         if not configs:
             raise InputError("configs", configs, "must hold one configuration or more", "give a list of them, as space.configs(20, seed=0) does")
-        return tuple(sorted(self.objective.trials(configs, seed), key=lambda trial: trial.score))
+        return tuple(ranked(self.objective.trials(configs, seed)))
 
     def search(self, algorithm: str = "random", *, trials: int = 40, seed: int = 0) -> tuple[Trial, ...]:
         """`trials` trainings on the condensed set as `algorithm` chooses them, best first."""
         if algorithm not in ALGORITHMS:
             raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
-        return tuple(sorted(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed), key=lambda trial: trial.score))
+        return tuple(ranked(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed)))
 
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
         """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.

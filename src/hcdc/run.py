@@ -35,7 +35,6 @@ from hcdc.condense import (
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
-from hcdc.models import CRITERIA
 from hcdc.spaces import Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
@@ -106,7 +105,6 @@ def task_for(
 
     `settings` go to the model family: `order`, `basis`, `hidden`, `criterion`, ...; `space` replaces the family's own.
     """
-    _check_criterion(settings.get("criterion", "loss"))
     condensed, full = default_recipes(source.splits.train, family, **settings)
     problem: Any = condensed.problem
     own: Space = problem.space()
@@ -130,8 +128,3 @@ def condensed_at(folder: Path, source: Source, task: Task, method: Condenser | s
     if not (folder / CARD).exists():
         condense_source(source, task, method).save(folder)
     return load_condensed(folder)
-
-
-def _check_criterion(criterion: str) -> None:
-    if criterion not in CRITERIA:
-        raise InputError("criterion", criterion, f"must be one of {', '.join(CRITERIA)}", "choose one of these")

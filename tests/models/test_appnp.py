@@ -14,7 +14,7 @@ from hcdc._tensors import stack, take
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models import Appnp
-from hcdc.models.appnp import ACTIVATIONS
+from hcdc.models.mixture import ACTIVATIONS
 from tests.cases import HALVES, as_double, dense_graph, double, generator, normal, random_graph, small_appnp
 from tests.reference.graphs import normalised
 
@@ -32,7 +32,7 @@ HYPER = {name: torch.tensor(value, dtype=torch.float64) for name, value in HALVE
 
 
 def problem_and_params(**settings: Any) -> tuple[Appnp, dict[str, Tensor]]:
-    problem = small_appnp(**{"steps": (1, 2, 5), "widths": (2, 3, 6), "activations": tuple(ACTIVATIONS)} | settings)
+    problem = small_appnp(**{"steps": (1, 2, 5), "widths": (2, 3, 6), "activations": tuple(MODULES)} | settings)
     params = problem.init({}, generator(0))
     return problem, {key: normal(*value.shape, seed=i) for i, (key, value) in enumerate(params.items())}
 

@@ -54,3 +54,14 @@ def test_no_folder_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ledger.put(CAUSE, RESULT)
     assert ledger.get(CAUSE) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_is_made_once(tmp_path: Path) -> None:
+    made = list[int]()
+
+    def make() -> dict[str, Any]:
+        made.append(1)
+        return {"value": len(made)}
+
+    assert Ledger(tmp_path).kept(CAUSE, make) == Ledger(tmp_path).kept(CAUSE, make) == {"value": 1}
+    assert Ledger(None).kept(CAUSE, make) == {"value": 2}

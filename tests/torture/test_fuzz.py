@@ -7,10 +7,7 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
 
-
-@pytest.mark.slow
 def test_damaged_inputs_are_refused_or_harmless() -> None:
     done = subprocess.run([sys.executable, "-m", "torture.fuzz", "--inputs", "42", "--seed", "7"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

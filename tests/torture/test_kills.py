@@ -6,10 +6,7 @@ import re
 import subprocess
 import sys
 
-import pytest
 
-
-@pytest.mark.slow
 def test_killed_runs_end_the_same() -> None:
     """In a process of its own, which has no thread that a fork could lose."""
     flags = ["--writes", "2", "--moments", "1", "--seed", "1"]

@@ -21,7 +21,7 @@ DATA_HELP = (
     "an .npz or of a table in a .csv (its last column the target), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
-SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix (images), logistic or mlp (tables) [default: by the data]."
+SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
@@ -39,12 +39,7 @@ def condense(
     method: Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
-        ),
-    ] = None,
+    space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
     order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
     regularise: Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")] = None,

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hcdc.engine import Engine, local
 from hcdc.errors import FormatError, InputError, RunExistsError
+
+if TYPE_CHECKING:
+    from hcdc.condense import Condenser, Task
+    from hcdc.data import Source
 
 
 class Answer(NamedTuple):
@@ -81,8 +85,7 @@ class Condense:
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
-    from hcdc.data import load
-    from hcdc.run import condense_source, method_named, task_for
+    from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
     checkpoint = Checkpoint(request.out / "checkpoint")
@@ -90,11 +93,9 @@ def condense(request: Condense) -> Answer:
         checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
-    source = load(request.data, request.root, download=request.download)
-    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    source, method, task = _read(request)
     spreads = isinstance(method, HCDC) and isinstance(method.driver, Bank)
     request.where.need(spreads, "method", f"{request.method}, {request.driver}", "take --method hcdc with its bank, or leave --engine out")
-    task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
     method = fitted(method, task)
     needed, steps = check_memory(method, task), method.length()
     line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
@@ -110,15 +111,22 @@ def condense(request: Condense) -> Answer:
     return show(request.out)
 
 
-def doctor(request: Condense) -> Answer:
-    """Check what `condense` would be asked for, without doing it."""
+def _read(request: Condense) -> tuple[Source, Condenser, Task]:
+    """The data, and what is to be done with it."""
     from hcdc.data import load
-    from hcdc.doctor import check
     from hcdc.run import method_named, task_for
 
     source = load(request.data, request.root, download=request.download)
     method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    return source, method, task
+
+
+def doctor(request: Condense) -> Answer:
+    """Check what `condense` would be asked for, without doing it."""
+    from hcdc.doctor import check
+
+    source, method, task = _read(request)
     checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 

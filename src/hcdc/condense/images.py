@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict
 from hcdc._typing import Params
-from hcdc.condense.optimise import momentum_step
+from hcdc.condense.optimise import momentum_step, not_finite
 from hcdc.condense.task import Task, choose
 from hcdc.data import ImageData
 from hcdc.errors import ConvergenceError, DataError, InputError
@@ -88,7 +88,7 @@ class ImageCondenser(ABC):
         part = PARTS[second]
         own = {key.removeprefix(f"{part}/"): value for key, value in state.items() if key.startswith(f"{part}/")}
         changed, metrics = self.advance(getattr(task.real, part), own, within, task.generator(33, second, within))
-        if not all(bool(torch.isfinite(value).all()) for value in changed.get("learned", {}).values()):
+        if not_finite(changed.get("learned", {})):
             raise ConvergenceError(f"{self.name}: step {number} left the finite numbers; lower `lr`, now {self.lr}")
         return state | {f"{part}/{key}": value for key, value in changed.items()}, metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from hcdc.errors import InputError
 from hcdc.evaluate.retrain import METRICS, Scores
 from hcdc.models import CellNetwork, NasBench201
 from hcdc.spaces import Cell
-from hcdc.store import Ledger, library_versions
+from hcdc.store import Ledger, numerics
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,18 @@ class CellTrainer:
         Cells that are in the ledger are not trained again; their seconds count.
         """
         data = {"train": digest(train.tensors().items()), **{name: digest(part.tensors().items()) for name, part in judged_on.items()}}
-        versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         shared = {"family": repr(self.family), "solver": repr(self.solver), "bf16": self.bf16, "judge_batch": self.judge_batch,
-                  "seed": seed, "data": data, "versions": versions}  # fmt: skip
+                  "seed": seed, "data": data, "versions": numerics()}  # fmt: skip
         parts: list[Scores] = []
+
+        def trained(cell: Cell) -> dict[str, Any]:
+            return self.one(cell, train, judged_on, seed).to_json()
+
         for number, cell in enumerate(cells):
-            cause = shared | {"cell": str(cell)}
-            known = self.ledger.get(cause)
-            parts.append(self.one(cell, train, judged_on, seed) if known is None else Scores.from_json(known))
-            if known is None:
-                self.ledger.put(cause, parts[-1].to_json())
+            parts.append(Scores.from_json(self.ledger.kept(shared | {"cell": str(cell)}, functools.partial(trained, cell))))
             if progress is not None:
                 progress(number + 1, len(cells))
-        joined = {metric: {name: torch.cat([getattr(part, metric)[name] for part in parts], 1) for name in judged_on} for metric in METRICS}
-        return Scores(**joined, seconds=sum(part.seconds for part in parts))
+        return Scores.join(parts, 1)
 
     def one(self, cell: Cell, train: ImageData, judged_on: Mapping[str, ImageData], seed: int) -> Scores:
         """Train and judge one cell, whatever the ledger holds."""

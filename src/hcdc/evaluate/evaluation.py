@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hcdc._tensors import take
@@ -25,7 +25,7 @@ from hcdc.evaluate.ranking import (
 )
 from hcdc.evaluate.retrain import Scores, retrain, slices
 from hcdc.models import ModuleProblem, batch_of
-from hcdc.store import Condensed, Ledger, library_versions
+from hcdc.store import Condensed, Ledger, numerics
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is trained, trainings done, trainings in all)."""
@@ -76,18 +76,16 @@ class Judge:
         two models cannot be told apart by their cards.
         """
         check_source(condensed, source)
-        if problem is not None and self.ledger.folder is not None:
-            return replace(self, ledger=Ledger(None))(condensed, source, progress, problem)
+        ledger = self.ledger if problem is None else Ledger(None)
         space, recipes = condensed.space, recipes_of(condensed, problem)
         drawn = space.configs(self.configs, self.config_seed)
-        versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         hyper = space.relax_all(drawn)
 
         def run(label: str, train: Any, judged_on: dict[str, Any], recipe: RecipeName, cause: dict[str, Any]) -> Scores:
             shared = {"recipe": recipes[recipe], "train": train, "judged_on": judged_on}
-            key = cause | {"recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": versions}
+            key = cause | {"recipe": condensed.card.recipes[recipe], "configs": drawn, "versions": numerics()}
             told = None if progress is None else functools.partial(progress, label)
-            return self._trained(shared, hyper, key, told)
+            return self._trained(shared, hyper, key, ledger, told)
 
         splits = source.splits
         if problem is not None:
@@ -107,10 +105,12 @@ class Judge:
         facts = compare(small, full, floors, condensed, self)
         return Evaluation(facts, drawn, small, full, floors)
 
-    def _trained(self, shared: dict[str, Any], hyper: Hyper, cause: dict[str, Any], told: Callable[[int, int], None] | None) -> Scores:
-        """`retrain` of `shared` from every seed that the ledger lacks, the slices of all seeds handed to the engine at once."""
+    def _trained(
+        self, shared: dict[str, Any], hyper: Hyper, cause: dict[str, Any], ledger: Ledger, told: Callable[[int, int], None] | None
+    ) -> Scores:
+        """`retrain` of `shared` from every seed that `ledger` lacks, the slices of all seeds handed to the engine at once."""
         keys = [cause | {"seed": seed} for seed in range(self.seeds)]
-        known = [self.ledger.get(key) for key in keys]
+        known = [ledger.get(key) for key in keys]
         parts = slices(**shared, count=self.configs)
         missing = [seed for seed, scores in enumerate(known) if scores is None]
         items = [{"hyper": take(hyper, part), "seed": 1000 + seed} for seed in missing for part in parts]
@@ -119,7 +119,7 @@ class Judge:
         for seed, (key, scores) in enumerate(zip(keys, known, strict=True)):
             if scores is None:
                 found.append(Scores.join(list(itertools.islice(fresh, len(parts))), 1))
-                self.ledger.put(key, found[-1].to_json())
+                ledger.put(key, found[-1].to_json())
             else:
                 found.append(Scores.from_json(scores))
             if told is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from hcdc.evaluate.ranking import kendall
 from hcdc.evaluate.retrain import Scores, retrain
 from hcdc.search import Trial, ranked
 from hcdc.spaces import Space
-from hcdc.store import Condensed, Ledger, library_versions
+from hcdc.store import Condensed, Ledger, numerics
 
 BEATEN = 2
 """Candidates in a row that must have lost to the first before those after them are taken to have lost too."""
@@ -145,15 +146,14 @@ class Guard:
     def _scores(self, condensed: Condensed, source: Source, space: Space, trial: Trial) -> Scores:
         """Of one configuration, [seeds, 1]."""
         card, parts = condensed.card.recipes["full"], list[Scores]()
-        versions = {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
         hyper = space.relax_all([trial.config])
+
+        def trained(seed: int) -> dict[str, Any]:
+            return retrain(recipes_of(condensed)["full"], hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed).to_json()
+
         for seed in range(self.seeds):
-            cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": versions}
-            known = self.ledger.get(cause)
-            if known is None:
-                made = retrain(recipes_of(condensed)["full"], hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed)
-                self.ledger.put(cause, known := made.to_json())
-            parts.append(Scores.from_json(known))
+            cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": numerics()}
+            parts.append(Scores.from_json(self.ledger.kept(cause, functools.partial(trained, seed))))
         return Scores.join(parts)
 
 

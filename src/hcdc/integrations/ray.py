@@ -22,7 +22,7 @@ from torch import Tensor
 from hcdc.engine import Engine, local
 from hcdc.errors import HcdcError, InputError, MissingExtraError
 from hcdc.models import FAMILIES, Classifier, problem_from_card, problem_to_card
-from hcdc.store import library_versions
+from hcdc.store import numerics
 
 R = TypeVar("R")
 
@@ -102,7 +102,7 @@ class Ray:
         parts = (work, *shared, *shared.values())
         if self._sent is None or len(parts) != len(self._sent[0]) or any(a is not b for a, b in zip(parts, self._sent[0], strict=True)):
             content = np.frombuffer(packed((work, dict(shared))), np.uint8)
-            self._sent = parts, _ray().put((_versions(), torch.get_num_threads(), content))
+            self._sent = parts, _ray().put((numerics(), torch.get_num_threads(), content))
         return self._sent[1]
 
     def _check_size(self, ray: Any, threads: int) -> None:
@@ -143,8 +143,8 @@ def _piece(shared: list[Any], item: bytes) -> bytes:
 def _opened(reference: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     """`work` and `shared`, fetched and rebuilt once in a worker."""
     versions, threads, content = _ray().get(reference)
-    if versions != _versions():
-        raise HcdcError(f"a worker on {platform.node()} has {_versions()}, this process {versions}; install the same on every machine")
+    if versions != numerics():
+        raise HcdcError(f"a worker on {platform.node()} has {numerics()}, this process {versions}; install the same on every machine")
     torch.set_num_threads(threads)
     return pickle.loads(content)
 
@@ -170,10 +170,6 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise InputError("address", address, f"nothing answers there ({_line(error)})", "start a cluster with `ray start --head`") from error
-
-
-def _versions() -> dict[str, str]:
-    return {name: value for name, value in library_versions().items() if name in ("hcdc", "torch")}
 
 
 def _line(error: BaseException) -> str:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models.classifier import glorot
 from hcdc.models.graphnet import GraphNet, Thinned
+from hcdc.models.mixture import activated, check_activations, first_units
 from hcdc.spaces import Axis, Choice
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "linear": lambda h: h,
-    "softplus": functional.softplus,
-    "leaky_relu": functional.leaky_relu,
-    "relu6": functional.relu6,
-    "elu": functional.elu,
-}
-"""ReLU, leaky ReLU and ReLU6 are piecewise linear: their second derivative is 0 wherever it exists, which is what
-is computed; ELU has a continuous first derivative and a second one that jumps at 0.
-A mixture is as smooth as its least smooth member with a weight."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +33,7 @@ class Appnp(GraphNet):
     steps: tuple[int, ...] = (2, 4, 6, 8, 10)
     widths: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
     alphas: tuple[float, ...] = (0.1, 0.2)
-    activations: tuple[str, ...] = tuple(ACTIVATIONS)
+    activations: tuple[str, ...] = ("sigmoid", "tanh", "relu", "linear", "softplus", "leaky_relu", "relu6", "elu")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,10 +44,7 @@ class Appnp(GraphNet):
         _rising("alphas", self.alphas)
         if max(self.alphas) >= 1:
             raise InputError("alphas", self.alphas, "must be less than 1", "use 0.1 and 0.2, as Gasteiger et al. do")
-        chosen = set(self.activations)
-        if len(self.activations) < 2 or len(chosen) < len(self.activations) or not chosen <= set(ACTIVATIONS):
-            rule = f"must be two or more of {', '.join(ACTIVATIONS)}, each once"
-            raise InputError("activations", self.activations, rule, "choose among these")
+        check_activations(self.activations)
 
     def axes(self) -> dict[str, Axis]:
         groups = {"k": self.steps, "hidden": self.widths, "alpha": self.alphas, "activation": self.activations}
@@ -82,23 +65,12 @@ class Appnp(GraphNet):
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
         x = noise.get("x", data.x)
-        hidden = self.activate(hyper["activation"][0], x @ params["w1"] + params["b1"]) * self.mask(hyper["hidden"][0])
+        hidden = activated(hyper["activation"][0], self.activations, x @ params["w1"] + params["b1"])
+        hidden = hidden * first_units(hyper["hidden"][0], self.widths)
         if noise:
             hidden = hidden * noise["hidden"]
         h = hidden @ params["w2"] + params["b2"]
         return self.propagate(hyper, self.graph(hyper, data), h)[data.nodes]
-
-    def activate(self, weights: Tensor, h: Tensor) -> Tensor:
-        """sum_a weights_a act_a(h)."""
-        total = weights[0] * ACTIVATIONS[self.activations[0]](h)
-        for weight, name in zip(weights[1:], self.activations[1:], strict=True):
-            total = total + weight * ACTIVATIONS[name](h)
-        return total
-
-    def mask(self, weights: Tensor) -> Tensor:
-        """sum_i weights_i [j < widths_i] over the units j: [largest width]."""
-        widths = torch.tensor(self.widths, device=weights.device).unsqueeze(-1)
-        return weights @ (torch.arange(self.widths[-1], device=weights.device) < widths).to(weights)
 
     def propagate(self, hyper: Hyper, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         """sum_K k_K Z_K for Z_0 = h, by max(steps) products: [n, classes] -> [n, classes]."""

@@ -52,7 +52,7 @@ class Classifier(ABC):
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         """weight_decay / 2 ||theta||^2; families with a learned decay override it."""
-        return self.weight_decay / 2 * torch.stack([value.square().sum() for value in params.values()]).sum()
+        return self.weight_decay / 2 * squared(params)
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         """The data term of the inner objective, cross-entropy; families with a learned smoothing override it."""
@@ -71,6 +71,11 @@ class Classifier(ABC):
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
         """See `metrics_of`."""
         return metrics_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes)
+
+
+def squared(params: Params) -> Tensor:
+    """||theta||^2, over all tensors."""
+    return torch.stack([value.square().sum() for value in params.values()]).sum()
 
 
 def smoothed(loss: Tensor, logits: Tensor, rate: Tensor) -> Tensor:

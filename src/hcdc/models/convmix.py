@@ -11,7 +11,7 @@ from torch.nn import functional
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import ImageData
 from hcdc.errors import InputError
-from hcdc.models.classifier import Classifier, dropout_mask, glorot
+from hcdc.models.classifier import Classifier, dropout_mask, glorot, squared
 from hcdc.spaces import Choice, Real, Space
 
 DEEPEST = 1000
@@ -57,8 +57,7 @@ class ConvMix(Classifier):
         return {"features": dropout_mask((data.size, self.width), self.dropout, generator)} if self.dropout else {}
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
-        squares = torch.stack([value.square().sum() for value in params.values()]).sum()
-        return 10 ** hyper["log10_decay"].squeeze() / 2 * squares
+        return 10 ** hyper["log10_decay"].squeeze() / 2 * squared(params)
 
     def footprint(self, data: ImageData) -> int:
         height, width = self.shape[1:]

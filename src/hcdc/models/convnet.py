@@ -15,13 +15,12 @@ from hcdc.errors import InputError
 from hcdc.models.augment import OPERATIONS, Draw, augment, check_operations, draw
 from hcdc.models.classifier import Classifier, dropout_mask
 from hcdc.models.convmix import instance_norm
+from hcdc.models.mixture import activated, first_units, mixed
 from hcdc.spaces import Axis, Choice, Real, Space
 
 SEARCHABLE = ("depth", "width", "kernel", "activation", "pooling", "decay", "smoothing", "weights", "mixup", "augment")
 KERNELS = ("1", "3", "5")
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu, "silu": functional.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "leaky_relu": functional.leaky_relu,
-}  # fmt: skip
+ACTIVATIONS = ("relu", "silu", "tanh", "sigmoid", "leaky_relu")
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "average": lambda windows: windows.mean(0), "maximum": lambda windows: windows.amax(0), "stride": lambda windows: windows[0],
 }  # fmt: skip
@@ -137,7 +136,7 @@ class ConvNet(Classifier):
             x = functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
             x = self._activated(instance_norm(x, params[f"scale.{b}"], params[f"shift.{b}"]), hyper)
             if "width" in self.searched:
-                x = x * self._mask(hyper["width"][0]).reshape(-1, 1, 1)
+                x = x * first_units(hyper["width"][0], self.widths).reshape(-1, 1, 1)
             x = self._pooled(x, hyper)
             found[b] = x.flatten(1)
         return {b: found[b] for b in self._exits()}
@@ -148,7 +147,7 @@ class ConvNet(Classifier):
         for b, features in self.features(params, hyper, data.x).items():
             kept = features * noise[f"features.{b}"] if f"features.{b}" in noise else features
             leaving.append(kept @ params[f"head.{b}"].T + params[f"bias.{b}"])
-        return _mixed(hyper["depth"][0], leaving) if "depth" in self.searched else leaving[-1]
+        return mixed(hyper["depth"][0], leaving) if "depth" in self.searched else leaving[-1]
 
     def _kernel(self, kernel: Tensor, hyper: Hyper) -> Tensor:
         """[out, in, 5, 5], of which a smaller kernel is the centre."""
@@ -156,16 +155,12 @@ class ConvNet(Classifier):
             return kernel
         away = (torch.arange(5, device=kernel.device) - 2).abs()
         ring = torch.maximum(away.unsqueeze(1), away)
-        return kernel * _mixed(hyper["kernel"][0], [(ring <= int(side) // 2).to(kernel) for side in KERNELS])
-
-    def _mask(self, weights: Tensor) -> Tensor:
-        channel = torch.arange(self.channels, device=weights.device)
-        return _mixed(weights, [(channel < width).to(weights) for width in self.widths])
+        return kernel * mixed(hyper["kernel"][0], [(ring <= int(side) // 2).to(kernel) for side in KERNELS])
 
     def _activated(self, h: Tensor, hyper: Hyper) -> Tensor:
         if "activation" not in self.searched:
             return h.relu()
-        return _mixed(hyper["activation"][0], [function(h) for function in ACTIVATIONS.values()])
+        return activated(hyper["activation"][0], ACTIVATIONS, h)
 
     def _pooled(self, h: Tensor, hyper: Hyper) -> Tensor:
         """Halved, a last odd row or column left out."""
@@ -173,7 +168,7 @@ class ConvNet(Classifier):
             return functional.avg_pool2d(h, 2)
         height, width = (side // 2 * 2 for side in h.shape[-2:])
         windows = torch.stack([h[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)])
-        return _mixed(hyper["pooling"][0], [function(windows) for function in POOLINGS.values()])
+        return mixed(hyper["pooling"][0], [function(windows) for function in POOLINGS.values()])
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         if "decay" not in self.searched:
@@ -225,10 +220,6 @@ class ConvNet(Classifier):
     def footprint(self, data: ImageData) -> int:
         copies = 4 + sum(len(options) for name, options in (("activation", ACTIVATIONS), ("pooling", POOLINGS)) if name in self.searched)
         return 4 * 4 * data.size * self.channels * self.shape[1] * self.shape[2] * copies // 3
-
-
-def _mixed(weights: Tensor, options: list[Tensor]) -> Tensor:
-    return torch.stack([weight * option for weight, option in zip(weights.unbind(), options, strict=True)]).sum(0)
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:

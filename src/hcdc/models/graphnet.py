@@ -11,7 +11,7 @@ from torch import Tensor
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
-from hcdc.models.classifier import Classifier, dropout_mask, smoothed
+from hcdc.models.classifier import Classifier, dropout_mask, smoothed, squared
 from hcdc.spaces import Axis, Real, Space
 
 REGULARISERS: dict[str, dict[str, Axis]] = {
@@ -69,7 +69,7 @@ class GraphNet(Classifier):
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         if "decay" not in self.regularisers:
             return super().penalty(params, hyper)
-        squares = [torch.stack([params[name].square().sum() for name in layer]).sum() for layer in LAYERS]
+        squares = [squared({name: params[name] for name in layer}) for layer in LAYERS]
         return (10 ** hyper["decay"] * torch.stack(squares)).sum() / 2
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:

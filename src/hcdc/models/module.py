@@ -17,6 +17,7 @@ from torch.func import functional_call
 from hcdc._typing import Hyper, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import HcdcError, InputError, ModelError
+from hcdc.models.classifier import squared
 from hcdc.models.misfit import Criterion, check_criterion, criterion_of, metrics_of, misfit
 from hcdc.spaces import Space
 
@@ -173,8 +174,7 @@ class ModuleProblem:
     def _penalty(self, params: Params, hyper: Hyper) -> Tensor | float:
         if DECAY not in hyper or DECAY in self.read_by_forward():
             return 0.0
-        squares = torch.stack([value.square().sum() for value in params.values()]).sum()
-        return 10 ** hyper[DECAY].squeeze() / 2 * squares
+        return 10 ** hyper[DECAY].squeeze() / 2 * squared(params)
 
     def _forward(self, params: Params, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
         with users("forward"):

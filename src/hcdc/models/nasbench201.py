@@ -14,7 +14,7 @@ from torch.nn import functional
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import ImageData
 from hcdc.errors import InputError
-from hcdc.models.classifier import Classifier, dropout_mask, smoothed
+from hcdc.models.classifier import Classifier, dropout_mask, smoothed, squared
 from hcdc.spaces import EDGES, OPS, Axis, Cell, Choice, Real, Space
 
 Normalisation = Literal["batch", "instance"]
@@ -129,7 +129,7 @@ class NasBench201(Classifier):
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         if "decay" not in self.regularisers:
             return super().penalty(params, hyper)
-        return 10 ** hyper["log10_decay"].squeeze() / 2 * torch.stack([value.square().sum() for value in params.values()]).sum()
+        return 10 ** hyper["log10_decay"].squeeze() / 2 * squared(params)
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         loss = super().misfit(logits, labels, hyper)

@@ -10,8 +10,8 @@ from torch import Tensor
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import TableData
 from hcdc.errors import InputError
-from hcdc.models.appnp import ACTIVATIONS
-from hcdc.models.classifier import Classifier, dropout_mask, glorot
+from hcdc.models.classifier import Classifier, dropout_mask, glorot, squared
+from hcdc.models.mixture import activated, check_activations, first_units
 from hcdc.spaces import Choice, Real, Space
 
 
@@ -84,10 +84,7 @@ class Mlp(Tabular):
         super().__post_init__()
         for name in ("activations", "hidden"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        chosen = set(self.activations)
-        if len(self.activations) < 2 or len(chosen) < len(self.activations) or not chosen <= set(ACTIVATIONS):
-            rule = f"must be two or more of {', '.join(ACTIVATIONS)}, each once"
-            raise InputError("activations", self.activations, rule, "choose among these")
+        check_activations(self.activations)
         if len(self.hidden) < 2 or min(self.hidden) < 1 or list(self.hidden) != sorted(set(self.hidden)):
             raise InputError("hidden", self.hidden, "must be two or more positive widths, from small to large", "sort them and drop repetitions")
 
@@ -105,18 +102,12 @@ class Mlp(Tabular):
         return {"hidden": dropout_mask((data.size, self.hidden[-1]), self.dropout, generator)} if self.dropout else {}
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
-        return 10 ** hyper["log10_decay"].squeeze() / 2 * (params["w1"].square().sum() + params["w2"].square().sum())
+        return 10 ** hyper["log10_decay"].squeeze() / 2 * squared({name: params[name] for name in ("w1", "w2")})
 
     def footprint(self, data: TableData) -> int:
         return 3 * 4 * data.size * (self.hidden[-1] * (len(self.activations) + 3) + 2 * self.outputs)
 
     def logits(self, params: Params, hyper: Hyper, data: TableData, noise: Noise) -> Tensor:
-        before, weights = data.x @ params["w1"] + params["b1"], hyper["activation"][0]
-        hidden = torch.stack([weights[a] * ACTIVATIONS[name](before) for a, name in enumerate(self.activations)]).sum(0)
-        hidden = hidden * self.mask(hyper["width"][0])
+        hidden = activated(hyper["activation"][0], self.activations, data.x @ params["w1"] + params["b1"])
+        hidden = hidden * first_units(hyper["width"][0], self.hidden)
         return (hidden * noise["hidden"] if noise else hidden) @ params["w2"] + params["b2"]
-
-    def mask(self, weights: Tensor) -> Tensor:
-        """sum_i weights_i [unit < hidden_i] over the units: [largest width]."""
-        widths = torch.tensor(self.hidden, device=weights.device).unsqueeze(-1)
-        return weights @ (torch.arange(self.hidden[-1], device=weights.device) < widths).to(weights)

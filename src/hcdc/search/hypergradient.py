@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,15 @@ class HypergradientDescent:
         cause = {"objective": objective.identity(), "seed": seed, "descent": repr(objective.adjoint)} if checkpoint else {}
         hyper = space.relax_all(space.configs(min(self.starts, trials), seed))
         found: list[Trial] = []
+
+        def told(hyper: Hyper, last: bool) -> dict[str, Any]:
+            return to_json(visited(objective, hyper, seed, last))
+
         while len(found) < trials:
             hyper = take(hyper, slice(trials - len(found)))
             last = len(found) + batch_size(hyper) == trials
             here = cause | {"hyper": {key: value.tolist() for key, value in hyper.items()}, "last": last}
-            known = kept.get(here)
-            visit = visited(objective, hyper, seed, last) if known is None else from_json(known)
-            if known is None:
-                kept.put(here, to_json(visit))
+            visit = from_json(kept.kept(here, functools.partial(told, hyper, last)))
             found += visit.trials
             step = len(found) // batch_size(hyper)
             if not last:

@@ -10,6 +10,7 @@ from hcdc.store.artefact import (
     library_versions,
     load_card,
     load_condensed,
+    numerics,
     space_from_card,
     space_to_card,
 )
@@ -19,5 +20,5 @@ from hcdc.store.ledger import Ledger
 
 __all__ = [
     "CARD", "UNITS", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
-    "load_card", "load_condensed", "locked", "read_json", "space_from_card", "space_to_card", "write_bytes", "write_json",
+    "load_card", "load_condensed", "locked", "numerics", "read_json", "space_from_card", "space_to_card", "write_bytes", "write_json",
 ]  # fmt: skip

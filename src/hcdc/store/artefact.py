@@ -202,6 +202,11 @@ def library_versions() -> dict[str, str]:
     return found
 
 
+def numerics() -> dict[str, str]:
+    """The versions on which the result of a training depends: those of hcdc and torch."""
+    return {name: version(name) for name in ("hcdc", "torch")}
+
+
 def hardware() -> str:
     """The machine in a few words: processor architecture, threads, accelerator."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

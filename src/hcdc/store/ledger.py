@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,13 @@ class Ledger:
     def put(self, cause: dict[str, Any], result: Any) -> None:
         if self.folder is not None:
             write_json(self._path(cause), {"cause": cause, "result": result})
+
+    def kept(self, cause: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was kept for `cause`, else what `make` returns, which is kept from now on."""
+        known = self.get(cause)
+        if known is None:
+            self.put(cause, known := make())
+        return known
 
     def _path(self, cause: dict[str, Any]) -> Path:
         assert self.folder is not None
