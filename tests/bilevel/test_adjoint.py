@@ -22,10 +22,13 @@ from hcdc.bilevel import (
     check_dependence,
     hypergradient,
     hypergradients,
+    initialise,
     sensitivities,
 )
+from hcdc.bilevel.adjoint import multiples
 from hcdc.errors import ConvergenceError, InputError
-from tests.cases import INDEFINITE, POINTS, POSITIVE, SOLVERS, Point, Quadratic, Ridge, normal, ridge_point, smooth_point
+from hcdc.models import PolyFilter
+from tests.cases import INDEFINITE, POINTS, POSITIVE, SOLVERS, Point, Quadratic, Ridge, dense_graph, normal, ridge_point, smooth_point
 from tests.reference import optimum, second_order
 from tests.reference.second_order import flatten, unflatten
 
@@ -282,3 +285,34 @@ def test_an_answer_holds_no_graph(minimum: Point) -> None:
     for adjoint in ADJOINTS.values():
         found, solution = hypergradient(*minimum, adjoint=adjoint, throw=False)
         assert not any(value.requires_grad for value in (*found.values(), solution.residual))
+
+
+def test_multiples_are_found_within_rounding_and_in_every_member() -> None:
+    a, b = normal(3, 50, seed=0).float(), normal(3, 50, seed=1).float()
+    scale = torch.tensor([2.0, -1.0, 0.0]).unsqueeze(1)
+    nearly = torch.where(torch.arange(3).unsqueeze(1) == 1, a + 1e-3 * b, a)
+    first, factor = multiples(torch.stack([a, b, scale * a, torch.zeros_like(a), nearly, b * (1 + 1e-7)], 1))
+    assert first == [0, 1, 0, 0, 4, 1]
+    torch.testing.assert_close(factor[:, [2, 3]], torch.cat([scale, torch.zeros_like(scale)], 1))
+
+
+def test_a_column_of_zeros_that_comes_first_is_solved_for_itself() -> None:
+    zeros, a = torch.zeros(2, 5), normal(2, 5, seed=0).float()
+    assert multiples(torch.stack([zeros, a], 1))[0] == [0, 1]
+
+
+def test_coordinates_that_training_cannot_tell_apart_are_solved_once() -> None:
+    """Without edges, all powers of the graph are one; the answer is that of a solve a coordinate."""
+    bare = dense_graph().replace(adjacency=torch.zeros(8, 8))
+    problem = PolyFilter(3, num_features=5, order=2)
+    hyper = {"filter": normal(2, 3, seed=1).float()}
+    params = initialise(problem, hyper, 0)
+    adjoint = Implicit(CG(1e-6, 40), damping=1.0)
+    found, solution = sensitivities(problem, params, hyper, bare, adjoint)
+    second = SecondOrder.at(problem, params, hyper, bare, adjoint.damping)
+    for j in range(3):
+        tangent = {"filter": torch.eye(3)[j].expand(2, -1)}
+        alone = adjoint.solver.solve(second.hessian, second.mixed_transposed(tangent))
+        torch.testing.assert_close(solution.x[:, j], -alone.x, rtol=1e-3, atol=1e-5)
+    assert solution.products == alone.products, "one solve, not three"
+    assert found["w1"].shape == (2, 3, 5, 16)

@@ -87,26 +87,47 @@ def sensitivities(problem: Bilevel, params: Params, hyper: Hyper, train: Any, ad
     """d theta*/d lambda_j = -(H + damping I)^-1 M^T e_j for every coordinate j of lambda.
 
     Returns a dictionary of tensors [B, k, ...], k the number of coordinates, and the solution of the B k systems.
-    One solve a coordinate; every hypergradient of whatever validation loss is then a product with these.
+    One solve a coordinate, but for those whose right-hand side is a multiple of another's: on a graph without edges, all
+    powers of it are one. Every hypergradient of whatever validation loss is then a product with these.
     """
     flat = ravel(hyper)
     size, coordinates = flat.shape
     second = SecondOrder.at(problem, params, hyper, train, adjoint.damping)
-    columns: list[Tensor] = []
-    solutions: list[LinearSolution] = []
-    for j in range(coordinates):
-        tangent = torch.zeros_like(flat)
-        tangent[:, j] = 1
-        right = second.mixed_transposed(unravel(tangent, hyper))
-        solutions.append(adjoint.solver.solve(second.hessian, right))
-        columns.append(-solutions[-1].x)
-    stacked = torch.stack(columns, 1)
+    tangents = torch.eye(coordinates, dtype=flat.dtype, device=flat.device).unsqueeze(1).expand(-1, size, -1)
+    rights = torch.stack([second.mixed_transposed(unravel(tangent, hyper)) for tangent in tangents], 1)
+    first, factor = multiples(rights)
+    solved = {j: adjoint.solver.solve(second.hessian, rights[:, j]) for j in sorted(set(first))}
+    solutions = [solved[j] for j in first]
+    stacked = torch.stack([-factor[:, j : j + 1] * found.x for j, found in enumerate(solutions)], 1)
     shapes = {key: value[0].shape for key, value in params.items()}
     parts = stacked.split([shape.numel() for shape in shapes.values()], 2)
     out = {key: part.reshape(size, coordinates, *shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}
     residual = torch.stack([s.residual for s in solutions], 1)
     result = torch.stack([s.result for s in solutions], 1)
-    return out, LinearSolution(stacked, residual, result, sum(s.products for s in solutions))
+    return out, LinearSolution(stacked, residual, result, sum(s.products for s in solved.values()))
+
+
+def multiples(columns: Tensor) -> tuple[list[int], Tensor]:
+    """Which of `columns` [B, k, P] are multiples of an earlier one, within rounding and in every member.
+
+    (first, factor [B, k]): column j is factor_j times column first_j, which is j and 1 where there is none. A column of
+    zeros is a multiple of any.
+    """
+    gram, rounding = columns @ columns.mT, 100 * torch.finfo(columns.dtype).eps
+    squares = gram.diagonal(dim1=1, dim2=2)
+    first, factor = list(range(columns.shape[1])), torch.ones_like(squares)
+    for j in range(1, len(first)):
+        for i in sorted(set(first[:j])):
+            ratio = gram[:, i, j] / squares[:, i].clamp_min(torch.finfo(columns.dtype).tiny)
+            aligned = gram[:, i, j].square() >= (1 - rounding) * squares[:, i] * squares[:, j]
+            if bool(aligned.all()) and bool(_within(columns[:, j] - ratio.unsqueeze(1) * columns[:, i], columns[:, j], rounding)):
+                first[j], factor[:, j] = i, ratio
+                break
+    return first, factor
+
+
+def _within(difference: Tensor, value: Tensor, share: float) -> Tensor:
+    return (difference.norm(dim=1) <= share * value.norm(dim=1)).all()
 
 
 class SecondOrder(NamedTuple):
