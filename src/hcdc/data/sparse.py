@@ -22,6 +22,7 @@ class Sparse:
     """
 
     _index: weakref.ref[Tensor] | None = None
+    _unit: bool = False
 
     def __init__(self, csr: Tensor, transposed: Sparse | None = None, *, symmetric: bool = False) -> None:
         if csr.layout != torch.sparse_csr:
@@ -46,7 +47,9 @@ class Sparse:
     def identity(cls, n: int, like: Tensor) -> Sparse:
         """[n, n], of the type and on the device of `like`."""
         index = torch.arange(n, device=like.device)
-        return cls.from_coo(torch.stack([index, index]), like.new_ones(n), (n, n))
+        made = cls.from_coo(torch.stack([index, index]), like.new_ones(n), (n, n))
+        made._unit = True
+        return made
 
     @property
     def shape(self) -> torch.Size:
@@ -65,7 +68,9 @@ class Sparse:
         return index, self.csr.values()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
-        return Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
+        made = Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
+        made._unit = self._unit
+        return made
 
     def dense(self) -> Tensor:
         return self.csr.to_dense()
@@ -123,7 +128,7 @@ class Sparse:
         return self.sub(index).dense()
 
     def __matmul__(self, dense: Tensor) -> Tensor:
-        return _Product.apply(self, dense)
+        return dense if self._unit else _Product.apply(self, dense)
 
 
 def _with_values(csr: Tensor, values: Tensor) -> Tensor:
