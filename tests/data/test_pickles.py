@@ -11,7 +11,7 @@ import pytest
 
 from hcdc.data import load
 from hcdc.data.pickles import ARRAYS, unpickle
-from hcdc.errors import FormatError
+from hcdc.errors import DataError, FormatError
 from torture import seeds
 
 pytest.importorskip("torch_geometric")
@@ -69,3 +69,10 @@ def test_a_place_in_the_memo_past_the_file_is_refused() -> None:
     """Five bytes for which the reader of the standard library makes room for 2^30 entries."""
     with pytest.raises(pickle.UnpicklingError, match="past the end"):
         unpickle(b"\x80\x02K\x01r\xff\xff\xff\x3f.", ARRAYS, "bytes")
+
+
+def test_an_empty_folder_of_planetoid_holds_nothing(tmp_path: Path) -> None:
+    """As a download that never began leaves it."""
+    (tmp_path / "planetoid" / "Cora" / "raw").mkdir(parents=True)
+    with pytest.raises(DataError, match="--download"):
+        load("cora", tmp_path)

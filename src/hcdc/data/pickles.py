@@ -23,6 +23,8 @@ ARRAYS: frozenset[Global] = frozenset({
 CSR: Global = ("scipy.sparse.csr", "csr_matrix")
 GRAPH: frozenset[Global] = frozenset({("collections", "defaultdict"), ("__builtin__", "list"), ("builtins", "list")})
 TABLES = ("x", "tx", "allx", "y", "ty", "ally")
+PARTS = (*TABLES, "graph", "test.index")
+"""The files of a Planetoid data set, ind.NAME.PART."""
 LIMIT = 1 << 28
 """Numbers that a table may have when it is made dense."""
 
@@ -56,7 +58,7 @@ def check_planetoid(raw: Path, name: str) -> None:
     point outside of its arrays, nor ask for more memory than `LIMIT` numbers a table.
     """
     shapes: dict[str, tuple[int, int]] = {}
-    for part in (*TABLES, "graph", "test.index"):
+    for part in PARTS:
         path = raw / f"ind.{name}.{part}"
         try:
             content = path.read_bytes()

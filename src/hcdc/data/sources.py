@@ -31,7 +31,7 @@ from hcdc.data.images import ImageData, image_splits
 from hcdc.data.inductive import inductive
 from hcdc.data.layout import DAMAGE, data_folder
 from hcdc.data.ogb import OGB, load_ogb
-from hcdc.data.pickles import check_planetoid
+from hcdc.data.pickles import PARTS, check_planetoid
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import TableData, read_columns, shuffled_parts, table_splits
@@ -136,7 +136,7 @@ def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[G
     except ImportError as error:
         raise MissingExtraError("torch_geometric", "graphs") from error
     raw = root / "planetoid" / PLANETOID[name] / "raw"
-    if not raw.is_dir():
+    if not any((raw / f"ind.{name}.{part}").is_file() for part in PARTS):
         if not download:
             raise DataError("DATA", name, f"is not in {raw}", "set HCDC_DATA to where it is, or add --download")
         try:
