@@ -9,6 +9,7 @@ from hcdc.condense import GCond, condense
 from hcdc.condense.gcond import Surrogate, column_distance
 from hcdc.store import DataCard
 from tests import small
+from tests.reference.graphs import pair_network
 
 CARD = DataCard(name="small", sha256="0" * 64, kind="graph", num_classes=3)
 
@@ -55,3 +56,17 @@ def test_gcond_learns_structure_and_gcond_x_has_none():
     learned, absent = (condense(small.METHODS[name], small.task(), CARD) for name in ("gcond", "gcond-x"))
     assert learned.train.adjacency.sum() > 0
     assert absent.train.adjacency.sum() == 0
+
+
+def test_the_adjacency_is_that_of_the_network_written_out_on_pairs():
+    method, generator = GCond(hidden=6), torch.Generator().manual_seed(0)
+    x = torch.randn(7, 5, generator=generator, dtype=torch.float64)
+    shapes = {"from": (5, 6), "to": (5, 6), "w2": (6, 6), "w3": (6, 1), "scale1": (6,), "shift1": (6,), "scale2": (6,), "shift2": (6,), "b3": (1,)}
+    learned = {f"mlp.{name}": torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    leaves = {"x": x.requires_grad_()} | {name: value.requires_grad_() for name, value in learned.items()}
+    found, wanted = method._adjacency(leaves), pair_network(leaves)
+    torch.testing.assert_close(found, wanted)
+    weights = torch.randn(7, 7, generator=generator, dtype=torch.float64)
+    slopes = [torch.autograd.grad((weights * value).sum(), list(leaves.values())) for value in (found, wanted)]
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -50,3 +50,15 @@ def polynomial(propagation: Tensor, weights: Tensor, basis: str) -> Tensor:
     for k, weight in enumerate(weights):
         total = total + weight * powers[basis](k)
     return total
+
+
+def pair_network(learned: dict[str, Tensor]) -> Tensor:
+    """GCond's adjacency as it is published: an MLP with batch normalisation on the concatenated features of every pair."""
+    x = learned["x"]
+    n = x.shape[0]
+    h = torch.cat([x.repeat_interleave(n, 0), x.repeat(n, 1)], 1) @ torch.cat([learned["mlp.from"], learned["mlp.to"]])
+    for layer in (1, 2):
+        h = (h - h.mean(0)) / (h.var(0, correction=0) + 1e-5).sqrt() * learned[f"mlp.scale{layer}"] + learned[f"mlp.shift{layer}"]
+        h = h.relu() @ learned[f"mlp.w{layer + 1}"]
+    scores = (h + learned["mlp.b3"]).reshape(n, n)
+    return torch.sigmoid((scores + scores.T) / 2) * (1 - torch.eye(n))

@@ -20,6 +20,9 @@ from hcdc.store import Groups
 
 PART = {"train": 0, "val": 1}
 
+EPS = 1e-5
+"""What batch normalisation adds to a variance."""
+
 
 @dataclass(frozen=True)
 class GCond:
@@ -78,15 +81,15 @@ class GCond:
         for match in range(self.outer):
             leaves = {name: value.detach().requires_grad_((name != "x") == on_structure) for name, value in learned.items()}
             wanted = [name for name, leaf in leaves.items() if leaf.requires_grad]
-            target = surrogate.class_gradients(real["x"], real["y"])
             x = self._propagated(leaves)
+            if match:
+                surrogate.train(x.detach(), y, self.inner)
+            target = surrogate.class_gradients(real["x"], real["y"])
             distance = (weight * column_distance(surrogate.class_gradients(x, y), target)).sum()
             slopes = dict(zip(wanted, torch.autograd.grad(distance, [leaves[name] for name in wanted]), strict=True))
             known = {key: value for key, value in moments.items() if key.rsplit(".", 1)[0] in wanted}
             moved, after = adam_step({name: leaves[name] for name in wanted}, slopes, known, dict.fromkeys(wanted, self.lr))
             learned, moments = learned | moved, moments | after
-            if match < self.outer - 1:
-                surrogate.train(self._propagated(learned).detach(), y, self.inner)
         broken = not_finite({"distance": distance, **learned})
         if broken:
             raise ConvergenceError(f"{self.name}: step {number} left values that are not finite in {', '.join(broken)}; lower `lr`")
@@ -103,16 +106,21 @@ class GCond:
         return rebuild(like, tensors).project()
 
     def _adjacency(self, learned: TensorDict) -> Tensor:
-        """[n, n] from the features: three layers on pairs, batch-normalised over all pairs."""
+        """[n, n] from the features: the symmetrised sigmoid of three layers on pairs, batch-normalised over all n^2 pairs.
+
+        The first layer of the pair (i, j) is a_i + b_j, whose mean and variance over all pairs are the sums of those of a
+        and of b, so that it is normalised before the pairs are made. Channels come first: [width, n^2].
+        """
         x = learned["x"]
         if not self.structure:
             return torch.zeros(x.shape[0], x.shape[0])
-        first = (x @ learned["mlp.from"]).unsqueeze(1) + (x @ learned["mlp.to"]).unsqueeze(0) + learned["mlp.b1"]
-        h = first.flatten(0, 1)
-        for layer in (1, 2):
-            h = functional.batch_norm(h, None, None, learned[f"mlp.scale{layer}"], learned[f"mlp.shift{layer}"], training=True).relu()
-            h = h @ learned[f"mlp.w{layer + 1}"] + learned[f"mlp.b{layer + 1}"]
-        scores = h.reshape(x.shape[0], x.shape[0])
+        a, b = learned["mlp.from"].T @ x.T, learned["mlp.to"].T @ x.T
+        spread = a.var(1, correction=0) + b.var(1, correction=0)
+        scale = (learned["mlp.scale1"] * (spread + EPS).rsqrt()).unsqueeze(1)
+        a, b = scale * (a - a.mean(1, keepdim=True)) + learned["mlp.shift1"].unsqueeze(1), scale * (b - b.mean(1, keepdim=True))
+        h = learned["mlp.w2"].T @ (a.unsqueeze(2) + b.unsqueeze(1)).relu().flatten(1)
+        h = functional.batch_norm(h.unsqueeze(0), None, None, learned["mlp.scale2"], learned["mlp.shift2"], training=True, eps=EPS).squeeze(0)
+        scores = (learned["mlp.w3"].T @ h.relu() + learned["mlp.b3"]).reshape(x.shape[0], x.shape[0])
         weights = ((scores + scores.T) / 2).sigmoid()
         return weights - torch.diag(weights.diag())
 
@@ -137,24 +145,28 @@ class Surrogate:
         bound = features**-0.5
         self.weight = (2 * torch.rand((features, classes), generator=generator) - 1) * bound
         self.bias = (2 * torch.rand(classes, generator=generator) - 1) * bound
-        self.optimiser = torch.optim.Adam([self.weight, self.bias], lr=lr)
+        self.optimiser = torch.optim.Adam([self.weight, self.bias], lr=lr, fused=True)
 
     def class_gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """Gradient in W of the mean cross-entropy of each class: [classes, d, classes], for x [n, d] and y [n]."""
-        error, onehot = self._error(x, y)
+        onehot = self._onehot(x, y)
         share = onehot / onehot.sum(0).clamp_min(1)
-        return torch.einsum("nc,nk,nd->cdk", share, error, x)
+        parts = share.unsqueeze(2) * self._error(x, onehot).unsqueeze(1)  # [n, classes, classes]
+        return (x.T @ parts.flatten(1)).reshape(x.shape[1], *parts.shape[1:]).transpose(0, 1)
 
     def train(self, x: Tensor, y: Tensor, steps: int) -> None:
         """`steps` steps of Adam on the mean cross-entropy of all nodes."""
+        onehot = self._onehot(x, y)
         for _ in range(steps):
-            error = self._error(x, y)[0] / y.numel()
+            error = self._error(x, onehot) / y.numel()
             self.weight.grad, self.bias.grad = x.T @ error, error.sum(0)
             self.optimiser.step()
 
-    def _error(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        onehot = functional.one_hot(y, self.bias.numel()).to(x)
-        return (x @ self.weight + self.bias).softmax(-1) - onehot, onehot
+    def _error(self, x: Tensor, onehot: Tensor) -> Tensor:
+        return (x @ self.weight + self.bias).softmax(-1) - onehot
+
+    def _onehot(self, x: Tensor, y: Tensor) -> Tensor:
+        return functional.one_hot(y, self.bias.numel()).to(x)
 
 
 def column_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -163,8 +175,9 @@ def column_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mlp(features: int, width: int, generator: torch.Generator) -> TensorDict:
+    """The parameters of `_adjacency`; a bias before a normalisation would do nothing, so there is none."""
     shapes = {"from": (features, width), "to": (features, width), "w2": (width, width), "w3": (width, 1)}
     weights = {f"mlp.{name}": glorot(shape, (shape[0], shape[1]), generator) for name, shape in shapes.items()}
     for layer in (1, 2):
-        weights |= {f"mlp.scale{layer}": torch.ones(width), f"mlp.shift{layer}": torch.zeros(width), f"mlp.b{layer}": torch.zeros(width)}
+        weights |= {f"mlp.scale{layer}": torch.ones(width), f"mlp.shift{layer}": torch.zeros(width)}
     return weights | {"mlp.b3": torch.zeros(1)}

@@ -12,7 +12,7 @@ from hcdc._tensors import TensorDict
 def adam_step(tensors: TensorDict, slopes: TensorDict, moments: TensorDict, rates: dict[str, float]) -> tuple[TensorDict, TensorDict]:
     """(tensors, moments) after one step of `torch.optim.Adam` with a rate a tensor; empty `moments` start anew."""
     leaves = {name: value.detach().clone() for name, value in tensors.items()}
-    optimiser = torch.optim.Adam([{"params": [leaf], "lr": rates[name]} for name, leaf in leaves.items()])
+    optimiser = torch.optim.Adam([{"params": [leaf], "lr": rates[name]} for name, leaf in leaves.items()], fused=True)
     for name, leaf in leaves.items():
         leaf.grad = slopes[name]
         if moments:
