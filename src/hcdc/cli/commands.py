@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,6 +80,8 @@ class Condense:
     download: bool = False
     dry_run: bool = False
     where: Where = Where()
+    images: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Choices of `hcdc.run.adjusted`, the folder "train_from" in the place of `train`."""
 
 
 def condense(request: Condense) -> Answer:
@@ -114,10 +116,14 @@ def condense(request: Condense) -> Answer:
 def _read(request: Condense) -> tuple[Source, Condenser, Task]:
     """The data, and what is to be done with it."""
     from hcdc.data import load
-    from hcdc.run import method_named, task_for
+    from hcdc.run import adjusted, method_named, task_for, train_from
 
     source = load(request.data, request.root, download=request.download)
-    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours, "space": request.space}
+    choices = dict(request.images)
+    folder = choices.pop("train_from", None)
+    train = None if folder is None else train_from(folder, source)
+    method = adjusted(method_named(request.method, source.kind, **settings), train=train, **choices)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
     return source, method, task
 
