@@ -122,7 +122,8 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
 
     `model` is a module or a function that makes one, `space` the hyperparameters (see `ModuleProblem`); `train` and `val`
     are (X, y), frames, torch datasets or loaders, Hugging Face datasets; of a `torch_geometric` graph with masks and of
-    `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion`; `target`, the label column;
+    `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion` (default:
+    "soft-accuracy" where there are classes and no `val_loss`); `target`, the label column;
     `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
     that trains a configuration on the condensed and on the full data. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
@@ -134,7 +135,8 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
         raise InputError("space", type(space).__name__, "must be a hcdc.Space", "write Space({'name': Real(low, high)})")
     real, intake, test = _read(train, val, settings.get("target"))
     losses = settings.get("loss"), settings.get("val_loss")
-    problem = ModuleProblem(model, space, real.train.num_classes, *losses, settings.get("criterion", "loss"))
+    classes, usual = real.train.num_classes, "loss" if losses[1] or not real.train.num_classes else "soft-accuracy"
+    problem = ModuleProblem(model, space, classes, *losses, settings.get("criterion", usual))
     kind = kind_of(real.train)
     small, full = settings.get("small", Adam(150, 0.01)), settings.get("full", Adam(300, 0.01, None if kind == "graph" else 128))
     budget = Budget(size, settings.get("val_size", size))

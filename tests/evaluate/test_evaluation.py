@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hcdc.condense import condense
 from hcdc.errors import InputError
 from hcdc.evaluate import Judge, Scores, bill, retrain, verdict
+from hcdc.evaluate.evaluation import better_read
 from hcdc.store import DataCard, Ledger
 from tests import small
 
@@ -145,3 +147,13 @@ def test_verdict_reads_none_as_a_dash():
     lines = verdict(facts(picked_test_accuracy=None, regret_top5=None, break_even_configs=None, ceiling_loss=None)).lines
     assert "– %" in lines[3]
     assert "never pays" in lines[4]
+
+
+def test_a_floor_is_given_the_better_of_its_two_readings(judged):
+    scores = judged.floors["floor_strong"]
+    accuracy = judged.full.accuracy["val"]
+    for good, bad in (("loss", "criterion"), ("criterion", "loss")):
+        readings = {good: {"val": -accuracy}, bad: {"val": accuracy}}
+        found = better_read(dataclasses.replace(scores, **readings), judged.full)
+        assert torch.equal(found.criterion["val"], -accuracy)
+        assert torch.equal(found.loss["val"], readings["loss"]["val"])

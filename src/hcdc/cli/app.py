@@ -46,7 +46,7 @@ def condense(
     search: Annotated[
         list[str] | None, typer.Option(help="convnet: search depth, width, kernel, activation, pooling, decay, ...; repeatable.")
     ] = None,
-    criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
+    criterion: Annotated[str | None, typer.Option(help="By which S is read: loss, or soft-accuracy (the default where there are classes).")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
@@ -77,13 +77,13 @@ def doctor(
     method: Annotated[str, typer.Option(help="As of `hcdc condense`.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank or algorithm1.")] = "bank",
     space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    criterion: Annotated[str, typer.Option(help="loss or soft-accuracy.")] = "loss",
+    criterion: Annotated[str | None, typer.Option(help="loss or soft-accuracy.")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
-    family: dict[str, Any] = {"criterion": criterion}
+    family: dict[str, Any] = {} if criterion is None else {"criterion": criterion}
     request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
     _emit(commands.doctor(request), as_json)
 

@@ -92,8 +92,8 @@ def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, m
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
     leaves: TensorDict = {name: value.detach().requires_grad_() for name, value in val.learnable().items() if method.structure or name != "adjacency"}
-    align, values = method.losses(task, points, val.replace(**leaves))
-    torch.autograd.grad(align + values, list(leaves.values()))
+    terms = method.losses(task, points, val.replace(**leaves))
+    torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(leaves.values()))
 
 
 def _timed(action: Callable[[], object]) -> float:

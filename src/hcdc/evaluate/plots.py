@@ -36,7 +36,8 @@ CLASSES = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 
 METRICS = {
     "alignment_loss": "1 − cosine of\nhypergradients",
-    "values_loss": "1 − correlation\nof validation values",
+    "values_loss": "1 − correlation\nof validation losses",
+    "accuracy_loss": "1 − correlation\nwith accuracy",
     "distance": "distance of\ngradients",
 }
 """What the metrics of the condensers that ship are; another's are shown under their own names."""
