@@ -169,7 +169,11 @@ def from_pyg(data: Any) -> Splits[GraphData]:
 
 def load_npz(path: Path) -> Splits[GraphData]:
     """A graph from an .npz: features `x` [n, d] or as CSR (`x_indptr`, `x_indices`, `x_shape`, `x_data` unless
-    binary), `edge_index` [2, E], `y` [n] and the masks `train_mask`, `val_mask`, `test_mask` [n]."""
+    binary), `edge_index` [2, E], `y` [n] and the masks `train_mask`, `val_mask`, `test_mask` [n].
+
+    CSR features of which none is negative are taken for bags of words, whose rows are made to sum to 1, as in Planetoid;
+    dense ones stay as they are.
+    """
     if not path.is_file():
         raise DataError("DATA", str(path), "must be a file that exists", "check the path")
     try:
@@ -199,7 +203,7 @@ def _numbers(fields: dict[str, Any], name: str, kinds: str) -> Any:
 
 
 def _csr(fields: dict[str, Any]) -> Sparse:
-    """Columns may come in any order in a row; entries that are given twice are summed."""
+    """Columns may come in any order in a row; entries that are given twice are summed; rows become shares where none is negative."""
     rows, columns = (int(value) for value in _numbers(fields, "x_shape", "iu"))
     if columns > WIDEST:
         raise ValueError(f"`x_shape` promises {columns} columns, may have {WIDEST}")
@@ -208,6 +212,9 @@ def _csr(fields: dict[str, Any]) -> Sparse:
     matrix = csr_matrix((data, indices, pointers), shape=(rows, columns))
     matrix.check_format(full_check=True)
     matrix.sum_duplicates()
+    if not (matrix.data < 0).any():
+        totals = np.asarray(matrix.sum(1)).ravel()
+        matrix.data /= np.repeat(np.where(totals > 0, totals, 1), np.diff(matrix.indptr)).astype(np.float32)
     crow, col = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
     return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(matrix.data), (rows, columns), check_invariants=True))
 
