@@ -111,6 +111,7 @@ REFUSED = {
     "an algorithm": ({"algorithm": "magic"}, FRAME, InputError, "`algorithm` = 'magic'"),
     "a method": ({"method": "magic"}, FRAME, InputError, "`method` = 'magic'"),
     "a size": ({"size": 2}, FRAME, InputError, "`size` = 2: must lie between 3"),
+    "a size beyond the rows held out": ({"size": 40}, FRAME, InputError, "`size` = 40: must be at most 23"),
     "another estimator": ({"estimator": StandardScaler()}, FRAME, InputError, "`estimator` = 'StandardScaler'"),
     "a family": ({"estimator": TableClassifier("cube")}, FRAME, InputError, "`space` = 'cube'"),
     "missing values": ({}, FRAME.assign(a=np.nan), ValueError, "NaN"),

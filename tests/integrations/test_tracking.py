@@ -98,7 +98,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     with pytest.raises(InputError, match="an MLflow run must be active"):
         MLflow()
     with mlflow.start_run() as run:

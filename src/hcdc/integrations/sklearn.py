@@ -144,6 +144,8 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
         kept, held = train_test_split(
             np.arange(rows.size), test_size=self.validation_fraction, random_state=seed, stratify=rows.y.numpy() if rows.num_classes else None
         )
+        if self.size > len(held):
+            raise InputError("size", self.size, f"must be at most {len(held)}, the rows that are held out", "lower it, or raise validation_fraction")
         real = Real(*(rows.take(torch.from_numpy(part)) for part in (kept, held)))
         small, full = default_recipes(rows, family)
         problem: Any = small.problem

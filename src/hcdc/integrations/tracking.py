@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 from hcdc.errors import InputError, MissingExtraError
 
 
-class Tracker:
+class Tracker(ABC):
     """Writes the metrics of about `records` steps, evenly spaced, and of the last; all of them where there are fewer."""
 
     def __init__(self, records: int = 200) -> None:
@@ -23,10 +24,11 @@ class Tracker:
         if done == total:
             self.close()
 
+    @abstractmethod
     def write(self, done: int, metrics: dict[str, float]) -> None:
         """Metrics after step `done`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """After the last step."""
 
@@ -67,6 +69,9 @@ class MLflow(Tracker):
 
     def write(self, done: int, metrics: dict[str, float]) -> None:
         self._mlflow.log_metrics({f"condense/{name}": value for name, value in metrics.items()}, step=done, run_id=self._run)
+
+    def close(self) -> None:
+        """The run is its owner's to end."""
 
 
 def _module(name: str, needed: str, extra: str) -> Any:
