@@ -9,11 +9,10 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 
 from torch import nn
 
-from hcdc._tensors import digest
 from hcdc._typing import Config
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
-from hcdc.data import Intake, Real, Source, Splits, kind_of, read_graph
+from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
 from hcdc.evaluate import Evaluation, Judge, verdict
@@ -111,7 +110,7 @@ class Calibrated:
             raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
         else:
             held = self.made.intake.read(test, "test")
-        source = Source(self.made.card.name, Splits(real.train, real.val, held), _digest(real))
+        source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
         found = Judge(configs, seeds, config_seed)(self.condensed, source, problem=self.made.problem)
         judged = verdict(found.facts)
         return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
@@ -141,7 +140,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     small, full = settings.get("small", Adam(150, 0.01)), settings.get("full", Adam(300, 0.01, None if kind == "graph" else 128))
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
-    card = DataCard.of(settings.get("name", "own data"), _digest(real), kind, real.train)
+    card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
     return Own(task, _method(settings, kind, problem), card, problem, intake, test)
 
 
@@ -171,8 +170,3 @@ def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     chosen = settings.get("method", "hcdc")
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
     return replace(method, structure=False) if isinstance(method, HCDC) and not problem.weighted else method
-
-
-def _digest(real: Real[Any]) -> str:
-    """SHA-256 of what condensing saw."""
-    return digest((f"{part}.{key}", value) for part, data in real._asdict().items() for key, value in data.tensors().items())

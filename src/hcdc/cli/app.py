@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
-from hcdc.cli import commands, searching
+from hcdc.cli import commands, running, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
@@ -28,9 +32,28 @@ Engine = Annotated[str, typer.Option(help="local, or ray to spread independent p
 Address = Annotated[str | None, typer.Option(help="ray: HOST:PORT of a cluster [default: a local one].")]
 Workers = Annotated[int | None, typer.Option(help="ray: processes of a local cluster [default: cores / threads].")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
+Work: TypeAlias = Callable[[], commands.Answer]
+F = TypeVar("F", bound=Callable[..., Work])
 
 
-@app.command()
+def command(function: F) -> F:
+    """Make a command of `function`, whose parameters are its flags: --json is added to them, the work that it returns is
+    done and its answer printed. Called as it is, `function` checks its arguments and does nothing yet."""
+
+    @functools.wraps(function)
+    def done(*, as_json: bool, **flags: Any) -> None:
+        _emit(function(**flags)(), as_json)
+
+    hints = get_type_hints(function, include_extras=True)
+    parameters = [value.replace(annotation=hints[name]) for name, value in inspect.signature(function).parameters.items()]
+    parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+    done.__dict__["__signature__"] = inspect.Signature(parameters)
+    done.__annotations__ = {each.name: each.annotation for each in parameters}
+    app.command()(done)
+    return function
+
+
+@command
 def condense(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
@@ -56,8 +79,7 @@ def condense(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Make a condensed set of DATA in DIR."""
     given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
              "searched": tuple(search) if search else None}  # fmt: skip
@@ -66,10 +88,10 @@ def condense(
     request = commands.Condense(
         data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where
     )
-    _emit(commands.condense(request), as_json)
+    return partial(commands.condense, request)
 
 
-@app.command()
+@command
 def doctor(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
@@ -80,15 +102,14 @@ def doctor(
     criterion: Annotated[str | None, typer.Option(help="loss or soft-accuracy.")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     root: Root = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
     family: dict[str, Any] = {} if criterion is None else {"criterion": criterion}
     request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
-    _emit(commands.doctor(request), as_json)
+    return partial(commands.doctor, request)
 
 
-@app.command()
+@command
 def evaluate(
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to rank.")] = 80,
@@ -99,14 +120,13 @@ def evaluate(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
     request = commands.Evaluate(folder, configs, seeds, config_seed, cache, root, commands.Where(engine, address, workers))
-    _emit(commands.evaluate(request), as_json)
+    return partial(commands.evaluate, request)
 
 
-@app.command()
+@command
 def search(
     folder: Folder,
     algorithm: Annotated[str, typer.Option(help="grid, random, hypergradient, or Optuna's tpe, cmaes, hyperband.")] = "random",
@@ -121,24 +141,33 @@ def search(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Search hyperparameters on the condensed set in DIR."""
     where = commands.Where(engine, address, workers)
     request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where)
-    _emit(searching.search(request), as_json)
+    return partial(searching.search, request)
 
 
-@app.command()
-def show(folder: Folder, as_json: Json = False) -> None:
+@command
+def show(folder: Folder, card: Annotated[bool, typer.Option("--card", help="Print it as a README.md for the Hugging Face Hub.")] = False) -> Work:
     """Say what DIR holds."""
-    _emit(commands.show(folder), as_json)
+    return partial(commands.show, folder, card)
 
 
-@app.command()
-def verify(folder: Folder, as_json: Json = False) -> None:
+@command
+def verify(folder: Folder) -> Work:
     """Check that DIR is whole and unedited."""
-    _emit(commands.verify(folder), as_json)
+    return partial(commands.verify, folder)
+
+
+@command
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML: sections [condense], [search], [evaluate], whose keys are the flags.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run of FILE has done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check FILE, say what condensing would need, and stop there.")] = False,
+) -> Work:
+    """Condense, search and judge as FILE says, in that order; a section that is absent is left out."""
+    return running.run(file, {"condense": condense, "search": search, "evaluate": evaluate}, resume=resume, dry_run=dry_run)
 
 
 def _emit(answer: commands.Answer, as_json: bool) -> None:

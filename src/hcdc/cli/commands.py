@@ -150,14 +150,19 @@ class Evaluate:
     root: Path | None
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        from hcdc.evaluate import Judge, require_report
+
+        require_report()
+        Judge(self.configs, self.seeds, self.config_seed)
+
 
 def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
-    from hcdc.evaluate import Judge, require_report, verdict, write_report
+    from hcdc.evaluate import Judge, verdict, write_report
     from hcdc.store import Ledger, load_condensed, locked, write_json
 
-    require_report()
     folder = request.folder
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = load_condensed(folder)
@@ -174,8 +179,8 @@ def evaluate(request: Evaluate) -> Answer:
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
-def show(folder: Path) -> Answer:
-    """The card, and the verdict where there is one."""
+def show(folder: Path, as_readme: bool = False) -> Answer:
+    """The card, and the verdict where there is one; `as_readme` writes them for the Hugging Face Hub."""
     from hcdc.store import load_card, read_json
 
     card = load_card(folder)
@@ -192,15 +197,17 @@ def show(folder: Path) -> Answer:
     ]
     path = folder / "evaluation.json"
     if path.is_file():
-        judged = read_json(path)
-        try:
-            lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
-        facts["evaluation"] = judged
-    else:
-        lines.append(f"  not judged yet: hcdc evaluate {folder}")
-    return Answer(facts, tuple(lines))
+        facts["evaluation"] = read_json(path)
+    judged: Any = facts.get("evaluation")
+    try:
+        lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}" if "evaluation" in facts else f"  not judged yet: hcdc evaluate {folder}")
+        if as_readme:
+            from hcdc.integrations.huggingface import dataset_card
+
+            facts["readme"] = dataset_card(card, facts.get("evaluation"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
+    return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
 
 
 def verify(folder: Path) -> Answer:
