@@ -16,7 +16,7 @@ from hcdc.data import ImageData, TableData, load
 from hcdc.data.tables import Column
 from hcdc.models import ConvMix, Logistic, Mlp, PolyFilter
 
-DECAY = -1.5
+DECAY = -1.0
 """log10 of every weight decay, so that Hessians at the trained parameters are positive."""
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import batch_size, take, unravel
+from hcdc._tensors import batch_size, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel.problem import Bilevel
 
@@ -29,7 +29,9 @@ class Gradients(NamedTuple):
 def each(loss: Loss, params: Params, hyper: Hyper) -> Tensor:
     """The loss of each of B models: [B]. One model alone is spared the batching, which costs it time."""
     if batch_size(params) == 1:
-        return loss(take(params, 0), take(hyper, 0)).reshape(1)
+        # Squeezed and not indexed: the backward pass of an index copies into zeros.
+        alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
+        return loss(*alone).reshape(1)
     return vmap(loss)(params, hyper)
 
 
@@ -70,7 +72,8 @@ class SecondOrder(NamedTuple):
             slope = pulled([value], by_theta, [torch.ones_like(value)], create_graph=True)
 
         def hessian(vector: Tensor) -> Tensor:
-            return _flat(pulled(slope, by_theta, list(unravel(vector, params).values()))) + damping * vector
+            image = _flat(pulled(slope, by_theta, list(unravel(vector, params).values())))
+            return image + damping * vector if damping else image
 
         def mixed(vector: Tensor) -> Tensor:
             return _flat(pulled(slope, by_point, list(unravel(vector, params).values())))
