@@ -46,9 +46,8 @@ def rows(name: str, case: Case, terms: Terms, truth: Tensor, repeats: int) -> li
     points = len(next(iter(case.hyper.values())))
     known = contenders(terms.method)
     single = {library: prepare(case.one(0), terms) for library, prepare in known.items()}
-    many: dict[str, Action] = {
-        library: partial(one_by_one, [prepare(case.one(i), terms) for i in range(points)]) for library, prepare in known.items()
-    }
+    every = range(points)
+    many: dict[str, Action] = {library: partial(one_by_one, [prepare(case.one(i), terms) for i in every]) for library, prepare in known.items()}
     many["hcdc"] = ours(case, terms)
     one, all_of_them = in_turns(single, repeats), in_turns(many, max(3, repeats // 3))
     out = []
