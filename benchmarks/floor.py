@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.floor --repeats 9
 
 The products of one step, forward and backward, are recorded and made again alone, on the same numbers, in turns with
-the step itself. What the rest is, a profile names: the operations that take longest beside the products.
+the step itself. What the rest is: the operations beside the products that write most, which does not depend on what else
+the machine does, and in the file of results those that take longest by a profile, which does.
 """
 
 from __future__ import annotations
@@ -61,7 +62,11 @@ def cases(data: str, points: int, images: int) -> Iterator[tuple[str, str, Actio
         yield f"digits, 50 images, {images} models", name, action, steps
 
 
-def rest(action: Action, most: int = 4) -> str:
+def written(bare: Products, steps: int, most: int = 4) -> str:
+    return ", ".join(f"{name} {count / steps / 1e6:.1f}" for name, count in bare.written.most_common(most))
+
+
+def longest(action: Action, most: int = 4) -> str:
     """The operations beside the products that take longest, each with its share of the time of all."""
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         action()
@@ -82,6 +87,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
+    profiles: dict[str, str] = {}
     for path, name, action, steps in cases(given.data, given.points, given.images):
         bare = Products.of(action, keep=True)
         costs = in_turns({"step": action, "bare": bare.again}, given.repeats)
@@ -90,11 +96,12 @@ def main() -> None:
             {
                 "path": path, "what": name, "step, ms": 1e3 * step, "bare products, ms": 1e3 * floor, "share, %": round(100 * floor / step),
                 "GFLOP": bare.operations / steps / 1e9, "products": len(bare.calls) // steps, "other calls": bare.others // steps,
-                "the rest": rest(action),
+                "the rest, MB written": written(bare, steps),
             }
         )  # fmt: skip
+        profiles[f"{path}: {name}"] = longest(action)
         print(rows[-1], flush=True)
-    keep("floor", COMMAND, rows, data=given.data)
+    keep("floor", COMMAND, rows, data=given.data, profiles=profiles)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,26 @@ def flatness(case: Case, scale: float, counts: tuple[int, ...] = (10, 100, 1000)
     return {count: peak_bytes(ours(case, Terms("neumann", count, scale))) for count in counts}
 
 
+def compare(name: str, points: int, repeats: int) -> None:
+    """All libraries on one problem, into a file of its own."""
+    case = PROBLEMS[name](points)
+    scale, truth = step_size(case), dense_answer(case)
+    found: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for terms in (Terms("neumann", 20, scale), Terms("cg", 10)):
+        some = rows(name, case, terms, truth, repeats)
+        found += some
+        if len(some) > 1:
+            ratios[f"{terms.method}, one point"] = against_best(some, "one: processor, ms")
+            ratios[f"{terms.method}, {points} points"] = against_best(some, f"{points}: processor, ms")
+    memory = flatness(case.one(0), scale) if name == "GNN" else {}
+    keep(f"hypergradients-{name}", COMMAND, found, points=points, best_other_over_hcdc=ratios, peak_bytes_by_terms=memory)
+    for label, ratio in ratios.items():
+        print(f"{name}, {label}: the best of the others takes {ratio:.2f} times as long")
+    for count, most in memory.items():
+        print(f"{count} Neumann terms: {most / 2**20:.2f} MiB at most")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=32)
@@ -83,26 +103,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    found: list[dict[str, Any]] = []
-    ratios: dict[str, float] = {}
-    memory: dict[int, int] = {}
     for name in given.problems:
-        case = PROBLEMS[name](given.points)
-        scale, truth = step_size(case), dense_answer(case)
-        for terms in (Terms("neumann", 20, scale), Terms("cg", 10)):
-            some = rows(name, case, terms, truth, given.repeats)
-            found += some
-            if len(some) > 1:
-                label = f"{name}, {terms.method}"
-                ratios[label] = against_best(some, "one: processor, ms")
-                ratios[f"{label}, {given.points} points"] = against_best(some, f"{given.points}: processor, ms")
-        if name == "GNN":
-            memory = flatness(case.one(0), scale)
-        keep("hypergradients", COMMAND, found, points=given.points, best_other_over_hcdc=ratios, peak_bytes_by_terms=memory)
-    for label, ratio in ratios.items():
-        print(f"{label}: the best of the others takes {ratio:.2f} times as long")
-    for count, most in memory.items():
-        print(f"{count} Neumann terms: {most / 2**20:.2f} MiB at most")
+        compare(name, given.points, given.repeats)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
@@ -82,7 +83,8 @@ class Products(TorchDispatchMode):
     """Records the products with matrices and the convolutions of a computation, forward and backward.
 
     `calls` are functions and arguments, ready to be made again; `operations` is the number of multiplications and
-    additions in them, a sparse matrix counted by its stored entries; `others` counts all other calls.
+    additions in them, a sparse matrix counted by its stored entries. `others` counts all other calls and `written` the
+    bytes of new tensors that they make, by name.
     """
 
     NAMES = ("mm", "bmm", "addmm", "baddbmm", "convolution", "convolution_backward")
@@ -90,6 +92,7 @@ class Products(TorchDispatchMode):
     def __init__(self, *, keep: bool = False) -> None:
         super().__init__()
         self.keep, self.calls, self.operations, self.others = keep, list[tuple[Any, Any, Any]](), 0, 0
+        self.written: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = function(*args, **(kwargs or {}))
@@ -100,6 +103,7 @@ class Products(TorchDispatchMode):
                 self.calls.append((function, *tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}))))
         else:
             self.others += 1
+            self.written[name] += new_bytes(args, found)
         return found
 
     @classmethod
@@ -125,6 +129,18 @@ def operations(name: str, args: Any, found: Any) -> int:
     if left.layout == torch.sparse_csr:
         return 2 * left.values().numel() * right.shape[-1]
     return 2 * left.numel() * right.shape[-1]
+
+
+def new_bytes(args: Any, found: Any) -> int:
+    """Bytes of a dense tensor that shares no memory with what it was made of; a tensor written in place counts as new."""
+    if not isinstance(found, Tensor) or found.layout != torch.strided:
+        return 0
+    shared = any(isinstance(each, Tensor) and each.layout == torch.strided and _same_memory(each, found) and each is not found for each in args)
+    return 0 if shared else found.numel() * found.element_size()
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def exponent(sizes: list[float], amounts: list[float]) -> float:
