@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, hypergradients, sensitivities, together
+from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, gradients, hypergradients, sensitivities, together
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
 from hcdc.errors import ConvergenceError
@@ -108,14 +108,13 @@ class Measure:
         parts: list[Points] = []
         for part in together(problem, val, batch_size(hyper), self.memory):
             some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
-            if self.real == "path":
-                target, _ = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
-            else:
-                target = self._implicit(task, some, point, val, seed)
             with torch.no_grad():
+                target, _ = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
                 found = readings(problem, some, point, val)
+            if self.real != "path":
+                target = self._implicit(task, some, point, val, seed)
             accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
-            parts.append(Points(some, point, slopes, target.detach(), found["loss"], accuracy))
+            parts.append(Points(some, point, slopes, target, found["loss"], accuracy))
         return Points.join(parts)
 
     def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
@@ -146,12 +145,13 @@ def total_derivative(problem: Bilevel, params: Params, hyper: Hyper, sensitivity
     """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], outer [B]), given d theta/d lambda.
 
     (d theta/d lambda)^T grad_theta outer + grad_lambda outer: linear in the validation gradients, so its derivative with
-    respect to tensors of `val` needs no third derivatives and no further solve.
+    respect to tensors of `val` needs no third derivatives and no further solve. Where gradients are disabled it cannot be
+    differentiated again, and keeps no more memory alive than one gradient.
     """
-    slopes, value = vmap(grad_and_value(lambda p, h: problem.outer(p, h, val), argnums=(0, 1)))(params, hyper)
+    value, slopes, explicit = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
     size = batch_size(hyper)
-    total = ravel(slopes[1]) if direct else torch.zeros_like(ravel(slopes[1]))
-    for key, slope in slopes[0].items():
+    total = ravel(explicit) if direct else torch.zeros_like(ravel(explicit))
+    for key, slope in slopes.items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
     return total, value
 

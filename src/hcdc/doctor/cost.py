@@ -87,7 +87,9 @@ def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, m
     if most is not None and not isinstance(val, GraphData) and val.size > most:
         val = val.take(torch.arange(most))
     for part in together(problem, val, points.count, memory):
-        total_derivative(problem, take(points.params, part), take(points.hyper, part), take(points.sensitivity, part), val, direct)
+        some, slopes = take(points.params, part), take(points.sensitivity, part)
+        with torch.no_grad():
+            total_derivative(problem, some, take(points.hyper, part), slopes, val, direct)
 
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
