@@ -23,7 +23,9 @@ _ROOMS = {
     "hcdc.models": ("ConvMix", "Logistic", "Mlp", "ModuleProblem", "NasBench201", "PolyFilter", "problem_for"),
     "hcdc.own": ("Calibrated", "Own", "condense_model"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),
-    "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),
+    "hcdc.search": (
+        "Architect", "Darts", "DartsPT", "GraphNAS", "Grid", "HypergradientDescent", "Objective", "Random", "Reinforce", "Trial",
+    ),
     "hcdc.spaces": ("Cell", "Choice", "Int", "Real", "Space"),
     "hcdc.store": ("Checkpoint", "Condensed", "load_condensed"),
 }  # fmt: skip

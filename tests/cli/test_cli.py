@@ -142,7 +142,10 @@ BAD_FLAGS = {
     "missing file": (["condense", "nothing.npz", "--size", "9"], "must be a file that exists"),
     "unknown method": (["condense", "{data}", "--size", "9", "--method", "magic"], "`method` = 'magic'"),
     "unknown space": (["condense", "{data}", "--size", "9", "--space", "cube"], "`space` = 'cube'"),
-    "space of another kind": (["condense", "{data}", "--size", "9", "--space", "convmix"], "polyfilter, ppr, heat, sign, appnp are for graphs"),
+    "space of another kind": (
+        ["condense", "{data}", "--size", "9", "--space", "convmix"],
+        "polyfilter, ppr, heat, sign, appnp, graphnas are for graphs",
+    ),
     "unknown criterion": (["condense", "{data}", "--size", "9", "--criterion", "luck"], "`criterion` = 'luck'"),
     "unknown basis": (["condense", "{data}", "--size", "9", "--basis", "wavelet"], "`basis` = 'wavelet'"),
     "unknown regulariser": (["condense", "{data}", "--size", "9", "--regularise", "decay", "--regularise", "l1"], "`regularisers` = ('decay', 'l1')"),

@@ -25,7 +25,10 @@ DATA_HELP = (
     "an .npz or of a table in a .csv (its last column the target), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
-SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
+SPACE_HELP = (
+    "polyfilter, ppr, heat, sign, appnp, graphnas (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
+)
+ALGORITHM_HELP = "grid, random, hypergradient, darts, darts-pt, reinforce, graphnas, or Optuna's tpe, cmaes, hyperband."
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
@@ -63,7 +66,7 @@ def condense(
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
+    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp and graphnas [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
     regularise: Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")] = None,
     search: Annotated[
@@ -129,7 +132,7 @@ def evaluate(
 @command
 def search(
     folder: Folder,
-    algorithm: Annotated[str, typer.Option(help="grid, random, hypergradient, or Optuna's tpe, cmaes, hyperband.")] = "random",
+    algorithm: Annotated[str, typer.Option(help=ALGORITHM_HELP)] = "random",
     trials: Annotated[int, typer.Option(help="Configurations to train; for a study that goes on, finished ones in all.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search kept in DIR; a study in --storage always goes on.")] = False,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from hcdc._tensors import generator_for
 from hcdc.bilevel import Adam, Recipe
 from hcdc.data import GraphData, Real, TableData
 from hcdc.engine import Engine, local
@@ -78,14 +79,6 @@ class Condenser(Protocol):
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
         """Synthetic training and validation containers."""
         ...
-
-
-def generator_for(seed: int, *salts: int) -> torch.Generator:
-    """A generator that depends on `seed` and `salts` alone, so that a resumed run draws what it would have drawn."""
-    mixed = 0x9E3779B97F4A7C15
-    for salt in (seed, *salts):
-        mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
-    return torch.Generator().manual_seed(mixed)
 
 
 def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tuple[Recipe, Recipe]:
