@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hcdc.cli import commands, searching
+from hcdc.cli import commands, probing, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ def condense(
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -64,7 +65,7 @@ def condense(
     family = {key: value for key, value in given.items() if value is not None}
     where = commands.Where(engine, address, workers)
     request = commands.Condense(
-        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where
+        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe
     )
     _emit(commands.condense(request), as_json)
 
@@ -86,6 +87,21 @@ def doctor(
     family: dict[str, Any] = {"criterion": criterion}
     request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
     _emit(commands.doctor(request), as_json)
+
+
+@app.command()
+def probe(
+    folder: Folder,
+    configs: Annotated[int, typer.Option(help="Configurations to train on the full data.")] = 12,
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 2,
+    root: Root = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
+    _emit(probing.probe(probing.Request(folder, configs, seeds, root, commands.Where(engine, address, workers))), as_json)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from hcdc.errors import FormatError, InputError, RunExistsError
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
     from hcdc.data import Source
+    from hcdc.store import Card
 
 
 class Answer(NamedTuple):
@@ -80,10 +81,12 @@ class Condense:
     download: bool = False
     dry_run: bool = False
     where: Where = Where()
+    probe: bool = True
 
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
+    from hcdc.cli.probing import look
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
@@ -108,6 +111,8 @@ def condense(request: Condense) -> Answer:
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
         condensed.save(request.out)
         checkpoint.remove()
+        if request.probe:
+            look(request.out, condensed, source, engine)
     return show(request.out)
 
 
@@ -190,6 +195,7 @@ def show(folder: Path) -> Answer:
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {', '.join(card.space)}; family: {family}",
     ]
+    lines += _probed(card, folder)
     path = folder / "evaluation.json"
     if path.is_file():
         judged = read_json(path)
@@ -201,6 +207,15 @@ def show(folder: Path) -> Answer:
     else:
         lines.append(f"  not judged yet: hcdc evaluate {folder}")
     return Answer(facts, tuple(lines))
+
+
+def _probed(card: Card, folder: Path) -> list[str]:
+    from hcdc.evaluate import first_look
+
+    found = first_look(card)
+    if found is None:
+        return [f"  not probed yet: hcdc probe {folder}"]
+    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
 
 
 def verify(folder: Path) -> Answer:
