@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -83,6 +84,18 @@ class Condense:
     where: Where = Where()
     probe: bool = True
 
+    def line(self) -> str:
+        """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
+        renamed = {"regularisers": "regularise", "searched": "search"}
+        flags: dict[str, Any] = {"size": self.size, "val-size": self.val_size, "method": self.method, "driver": self.driver, "seed": self.seed,
+                                 "space": self.space, "steps": self.steps, "neighbours": self.neighbours}  # fmt: skip
+        flags |= {renamed.get(name, name): value for name, value in self.family.items()}
+        words = ["hcdc", "condense", self.data]
+        for name, value in flags.items():
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [] if each is None else [f"--{name}", str(each)]
+        return shlex.join(words)
+
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
@@ -109,6 +122,7 @@ def condense(request: Condense) -> Answer:
         _refuse_a_run(request, checkpoint.exists)
         task = replace(task, engine=engine)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
+        condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
         if request.probe:
@@ -159,7 +173,7 @@ class Evaluate:
 def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
-    from hcdc.evaluate import Judge, require_report, verdict, write_report
+    from hcdc.evaluate import Judge, align, require_report, verdict, write_report
     from hcdc.store import Ledger, load_condensed, locked, write_json
 
     require_report()
@@ -173,10 +187,25 @@ def evaluate(request: Evaluate) -> Answer:
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
-        report = write_report(folder / "report.html", condensed, evaluation, trials, command=command)
+        update(0, 1, "aligning")
+        found = align(condensed, source)
+        report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
+
+
+def _history(request: Evaluate, card: Card) -> str:
+    """The commands that led to a report, as far as they are known, a line each."""
+    from hcdc.store import read_json
+
+    folder = shlex.quote(str(request.folder))
+    lines = [f"{card.command} --out {folder}"] if card.command else []
+    for path in sorted(request.folder.glob("search-*.json")):
+        facts = read_json(path)
+        if {"algorithm", "trials", "seed"} <= set(facts):
+            lines.append(f"hcdc search {folder} --algorithm {facts['algorithm']} --trials {facts['trials']} --seed {facts['seed']}")
+    lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
+    return "\n".join(lines)
 
 
 def show(folder: Path) -> Answer:

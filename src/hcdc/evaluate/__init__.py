@@ -1,5 +1,6 @@
 """Is the ranking true, and did it pay: retraining, correlations, verdict, report."""
 
+from hcdc.evaluate.alignment import Alignment, align
 from hcdc.evaluate.cells import CellTrainer
 from hcdc.evaluate.evaluation import Evaluation, Judge, bill, check_source
 from hcdc.evaluate.guard import Guard, Guarded
@@ -19,7 +20,7 @@ from hcdc.evaluate.verdict import Verdict, first_look, verdict
 from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 
 __all__ = [
-    "STARTS", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Probe", "Scores", "Verdict", "better_half", "bill", "bootstrap",
-    "ceiling", "check_source", "first_look", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters", "probe_limit", "regret",
-    "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
+    "STARTS", "Alignment", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Probe", "Scores", "Verdict", "align", "better_half", "bill",
+    "bootstrap", "ceiling", "check_source", "first_look", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters",
+    "probe_limit", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
 ]  # fmt: skip
