@@ -37,7 +37,7 @@ def card(kind: Any = "graph", **changes: Any) -> Card:
     fields: dict[str, Any] = {
         "method": "hcdc", "settings": {"type": "HCDC", "driver": {"type": "Bank", "starts": 8, "limit": None}, "lr": 0.003},
         "seed": 3, "steps": 40,
-        "data": DataCard(name="toy", sha256="ab" * 32, kind=kind, num_classes=3),
+        "data": changes.get("data") or DataCard(name="toy", sha256="ab" * 32, kind=kind, num_classes=3),
         "recipes": {"condensed": {"problem": {"family": "polyfilter"}, "solver": {"steps": 200, "batch_size": None}}, "full": {}},
         "space": {f"filter.{k}": {"kind": "real", "low": -1.0, "high": 1.0} for k in range(2)},
         "sizes": {"train": 12, "val": 9}, "history": [{"step": float(n), "alignment_loss": 1 / (n + 1), "values_loss": 0.5} for n in range(40)],
@@ -142,11 +142,12 @@ class TestWhole:
         assert policy.startswith("default-src 'none'")
 
     def test_pictures_are_whole_and_explained(self, written: Path) -> None:
+        """Five of every page, two of what is in the set, which of a table are rows."""
         from matplotlib.image import imread
 
         found = Page(written.read_text("utf-8"))
         pictures = found.all("img")
-        assert len(pictures) == len(found.all("figcaption")) == 7
+        assert len(pictures) == len(found.all("figcaption")) == (5 if "Training rows" in found.text else 7)
         for picture in pictures:
             pixels = imread(io.BytesIO(base64.b64decode(picture["src"].removeprefix("data:image/png;base64,"))))
             assert pixels.shape[1] / pixels.shape[0] == pytest.approx(int(picture["width"]) / int(picture["height"]), rel=0.02)
@@ -166,7 +167,7 @@ class TestWhole:
         text = Page(written.read_text("utf-8")).text.split("How to do it again")[1]
         for part in ("ab" * 32, "hcdc", "40", "torch 2.11.0", "two threads", "hcdc condense toy --size 12"):
             assert part in text
-        assert re.search("train 12 (nodes|images), val 9 (nodes|images)", text)
+        assert re.search("train 12 (nodes|images|rows), val 9 (nodes|images|rows)", text)
         for name, value in (("driver.starts", "8"), ("driver.limit", "–"), ("lr", "0.003"), ("condensed.solver.steps", "200")):
             assert f"{name}{value}" in text
 

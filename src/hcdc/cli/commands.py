@@ -143,9 +143,11 @@ def _read(request: Condense) -> tuple[Source, Condenser, Task]:
 
 def doctor(request: Condense) -> Answer:
     """Check what `condense` would be asked for, without doing it."""
+    from hcdc.condense import fitted
     from hcdc.doctor import check
 
     source, method, task = _read(request)
+    method = fitted(method, task)
     checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 
