@@ -348,3 +348,18 @@ class TestBrowser:
             assert np.ptp(shot) > 0.8
         assert corner[0] > 0.9
         assert corner[1] < 0.2
+
+    def test_no_request_leaves_the_page(self, written: Path, tmp_path: Path) -> None:
+        """What the network stack of the browser was asked for, by its own log; the control would be seen in it."""
+        control = tmp_path / "control.html"
+        control.write_text('<img src="http://leak.invalid/x.png">')
+        assert "http://leak.invalid/x.png" in asked(control, tmp_path)
+        assert [url for url in asked(written, tmp_path) if not url.startswith(("data:", "file:", "chrome"))] == []
+
+
+def asked(path: Path, scratch: Path) -> set[str]:
+    """URLs in the network log of a browser that has shown `path`, but for those of the browser's own services."""
+    log = scratch / f"{path.stem}.json"
+    browse(path, scratch, "--dump-dom", f"--log-net-log={log}", "--disable-features=OptimizationHints,MediaRouter", "--disable-extensions")
+    found = set(re.findall(r'"url":"([^"]+)"', log.read_text("utf-8")))
+    return {url for url in found if not re.match(r"https?://([a-z0-9-]+\.)*(google|googleapis|gvt1|gstatic)\.com/", url)}
