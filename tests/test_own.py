@@ -53,6 +53,9 @@ def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):
     assert {"spearman_loss", "ceiling_loss", "floor_strong_loss", "regret_top1", "break_even_configs", "verdict"} <= set(facts)
     assert facts["examples"] == 6
     assert json.dumps(facts)
+    probe = found.probe(configs=6).condensed.card.probe
+    assert probe is not None
+    assert probe.sentence.startswith("As far as 6 probes tell")
     found.save(tmp_path / "set")
     with pytest.raises(RunExistsError):
         found.save(tmp_path / "set")

@@ -18,7 +18,7 @@ _ROOMS = {
     "hcdc.errors": (
         "ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "ModelError", "RunExistsError", "SpaceError",
     ),
-    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Guard", "Judge", "objective_for", "verdict", "write_report"),
+    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Guard", "Judge", "Probe", "align", "first_look", "objective_for", "verdict", "write_report"),
     "hcdc.integrations.ray": ("Ray",),
     "hcdc.models": ("ConvMix", "Logistic", "Mlp", "ModuleProblem", "NasBench201", "PolyFilter", "problem_for"),
     "hcdc.own": ("Calibrated", "Own", "condense_model"),

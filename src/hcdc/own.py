@@ -15,7 +15,7 @@ from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
-from hcdc.evaluate import Evaluation, Judge, verdict
+from hcdc.evaluate import Evaluation, Judge, Probe, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
@@ -95,6 +95,12 @@ class Calibrated:
         if algorithm not in ALGORITHMS:
             raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
         return tuple(ranked(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed)))
+
+    def probe(self, *, configs: int = 12, seeds: int = 2) -> Calibrated:
+        """The same with what `Probe` says in the card; test data is not looked at, and none is needed."""
+        real = self.made.task.real
+        source = Source(self.made.card.name, Splits(real.train, real.val, None), fingerprint(real))
+        return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, problem=self.made.problem))
 
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
         """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
-from hcdc.cli import commands, running, searching
+from hcdc.cli import commands, probing, running, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
@@ -79,6 +79,7 @@ def condense(
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -89,7 +90,7 @@ def condense(
     family = {key: value for key, value in given.items() if value is not None}
     where = commands.Where(engine, address, workers)
     request = commands.Condense(
-        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where
+        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe
     )
     return partial(commands.condense, request)
 
@@ -110,6 +111,20 @@ def doctor(
     family: dict[str, Any] = {} if criterion is None else {"criterion": criterion}
     request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
     return partial(commands.doctor, request)
+
+
+@command
+def probe(
+    folder: Folder,
+    configs: Annotated[int, typer.Option(help="Configurations to train on the full data.")] = 12,
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 2,
+    root: Root = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
+) -> Work:
+    """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
+    return partial(probing.probe, probing.Request(folder, configs, seeds, root, commands.Where(engine, address, workers)))
 
 
 @command

@@ -182,6 +182,30 @@ def curves(history: Sequence[Mapping[str, float]], window: int = 9) -> Figure | 
     return _tidy(figure)
 
 
+def cosines(loss: Tensor, before: Tensor | None, after: Tensor) -> Figure:
+    """Cosines [n] of hypergradients at n points of the space, in the order of their real `loss` [n], best at the left.
+
+    Where there is a `before`, a line joins the two of a point: blue where it rose, orange where it fell.
+    """
+    figure = _figure(3.2)
+    axes: Axes = figure.subplots()
+    order = loss.argsort(stable=True)
+    at, last = list(range(1, len(order) + 1)), _list(after[order])
+    if before is not None:
+        first = _list(before[order])
+        axes.vlines(at, first, last, colors=[BLUE if low <= high else ORANGE for low, high in zip(first, last, strict=True)], lw=1.2, alpha=0.5)
+        axes.plot(at, first, ls="none", marker="o", ms=5, mfc="white", mec=GREY, mew=1.2, label=f"before (median {_median(before)})")
+    axes.plot(at, last, ls="none", marker="o", ms=5, color=BLUE, label=f"this set (median {_median(after)})")
+    axes.axhline(0, color=GREY, lw=0.8, zorder=0)
+    axes.set(xlabel="← best   points of the space, by their loss on the full data   worst →", ylabel="cosine", ylim=(-1.05, 1.05), xticks=[])
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=0.8, handletextpad=0.2)
+    return _tidy(figure)
+
+
+def _median(values: Tensor) -> str:
+    return f"{float(values.double().quantile(0.5)):.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def image_grid(x: Tensor, y: Tensor, columns: int = 10, limit: int = 100) -> Figure:
     """Images [n, channels, h, w] sorted by class, the label under each; of more than `limit`, that many evenly spaced.
 

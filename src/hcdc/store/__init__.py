@@ -7,6 +7,8 @@ from hcdc.store.artefact import (
     Card,
     Condensed,
     DataCard,
+    ProbeCard,
+    amend_card,
     hardware,
     library_versions,
     load_card,
@@ -20,6 +22,7 @@ from hcdc.store.files import StorageError, locked, read_json, write_bytes, write
 from hcdc.store.ledger import Ledger
 
 __all__ = [
-    "CARD", "TENSORS", "UNITS", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
-    "load_card", "load_condensed", "locked", "numerics", "read_json", "space_from_card", "space_to_card", "write_bytes", "write_json",
+    "CARD", "TENSORS", "UNITS", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "ProbeCard", "StorageError",
+    "amend_card", "hardware", "library_versions", "load_card", "load_condensed", "locked", "numerics", "read_json", "space_from_card",
+    "space_to_card", "write_bytes", "write_json",
 ]  # fmt: skip
