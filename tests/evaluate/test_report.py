@@ -233,6 +233,14 @@ class TestNumbers:
         assert report.tried(None) is None
         assert report.tried([]) is None
 
+    def test_a_configuration_of_many_axes_is_folded_and_whole(self, tmp_path: Path) -> None:
+        artefact = condensed()
+        judged = evaluation(artefact)
+        wide = {f"log10_decay.{k}": k / 7 for k in range(30)}
+        found = page(tmp_path, artefact, replace(judged, configs=[dict(wide) for _ in judged.configs]))
+        assert report.configuration(wide) in found.text
+        assert len(found.all("details")) == 10 + 3
+
     def test_diverged_losses(self, tmp_path: Path) -> None:
         artefact = condensed()
         judged = evaluation(artefact, configs=6)

@@ -197,7 +197,8 @@ def cosines(loss: Tensor, before: Tensor | None, after: Tensor) -> Figure:
         axes.plot(at, first, ls="none", marker="o", ms=5, mfc="white", mec=GREY, mew=1.2, label=f"before (median {_median(before)})")
     axes.plot(at, last, ls="none", marker="o", ms=5, color=BLUE, label=f"this set (median {_median(after)})")
     axes.axhline(0, color=GREY, lw=0.8, zorder=0)
-    axes.set(xlabel="← best   points of the space, by their loss on the full data   worst →", ylabel="cosine", ylim=(-1.05, 1.05), xticks=[])
+    axes.set(ylabel="cosine", ylim=(-1.05, 1.05), xticks=[])
+    axes.set_xlabel("← best   by loss on the full data   worst →", fontsize=9)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=0.8, handletextpad=0.2)
     return _tidy(figure)
 
