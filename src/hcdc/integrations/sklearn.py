@@ -47,15 +47,16 @@ class Table(BaseEstimator):
 
     def read(self, X: Any, y: Any) -> TableData:
         """X [n, columns] and y [n] encoded as these rows say, which is remembered."""
-        checked, target = validate_data(self, X, y, dtype=None, y_numeric=not get_tags(self).classifier_tags)
-        columns, rows, target = self._columns(checked), torch.arange(len(checked)), self._target(target)
+        checked: Any = validate_data(self, X, y, dtype=None, y_numeric=not get_tags(self).classifier_tags)
+        columns, rows, target = self._columns(checked[0]), torch.arange(len(checked[0])), self._target(checked[1])
         self.encoder_ = TableEncoder.fitted(columns, target, rows)
         return self.encoder_(columns, target, rows)
 
     def outputs(self, X: Any) -> Tensor:
         """[n, outputs] in float64, logits or standardised predictions."""
         check_is_fitted(self, "params_")
-        x = self.encoder_.inputs(self._columns(validate_data(self, X, dtype=None, reset=False))).double()
+        checked: Any = validate_data(self, X, dtype=None, reset=False)
+        x = self.encoder_.inputs(self._columns(checked)).double()
         classes = len(self.encoder_.target.categories)
         data = TableData(x, torch.zeros(len(x)), classes, self.encoder_.columns, self.encoder_.target)
         params, hyper = ({name: value[0].double() for name, value in part.items()} for part in (self.params_, self.hyper_))
@@ -116,7 +117,7 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator: Table,
+        estimator: Any,
         size: int = 20,
         *,
         method: str | Condenser = "hcdc",
@@ -131,7 +132,8 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         if not isinstance(self.estimator, Table):
             raise InputError("estimator", type(self.estimator).__name__, "must be a TableClassifier or a TableRegressor", "give one of these")
-        chosen, seed = clone(self.estimator), _seed(self.random_state)
+        chosen: Any = clone(self.estimator)
+        seed = _seed(self.random_state)
         objective = self._condensed(chosen.read(X, y), chosen.family, seed)
         trials = ranked(_searcher(self.algorithm).run(objective, trials=self.trials, seed=seed))
         self.cv_results_, self.best_index_ = _results(trials), 0
