@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -47,9 +47,8 @@ class Table(BaseEstimator):
 
     def read(self, X: Any, y: Any) -> TableData:
         """X [n, columns] and y [n] encoded as these rows say, which is remembered."""
-        pair: Any = validate_data(self, X, y, dtype=None, y_numeric=not get_tags(self).classifier_tags)
-        checked, target = pair
-        columns, rows, target = self._columns(checked), torch.arange(len(checked)), self._target(target)
+        checked: Any = validate_data(self, X, y, dtype=None, y_numeric=not get_tags(self).classifier_tags)
+        columns, rows, target = self._columns(checked[0]), torch.arange(len(checked[0])), self._target(checked[1])
         self.encoder_ = TableEncoder.fitted(columns, target, rows)
         return self.encoder_(columns, target, rows)
 
@@ -118,7 +117,7 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator: Table,
+        estimator: Any,
         size: int = 20,
         *,
         method: str | Condenser = "hcdc",
@@ -131,9 +130,10 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
         self.trials, self.validation_fraction, self.random_state = trials, validation_fraction, random_state
 
     def fit(self, X: Any, y: Any) -> Self:
-        if not isinstance(cast("object", self.estimator), Table):
+        if not isinstance(self.estimator, Table):
             raise InputError("estimator", type(self.estimator).__name__, "must be a TableClassifier or a TableRegressor", "give one of these")
-        chosen, seed = cast("Table", clone(self.estimator)), _seed(self.random_state)
+        chosen: Any = clone(self.estimator)
+        seed = _seed(self.random_state)
         objective = self._condensed(chosen.read(X, y), chosen.family, seed)
         trials = ranked(_searcher(self.algorithm).run(objective, trials=self.trials, seed=seed))
         self.cv_results_, self.best_index_ = _results(trials), 0
