@@ -16,6 +16,10 @@ from tests import cases, small
 from tests.reference import optimum
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:We've integrated functorch:FutureWarning")
+"""TorchOpt calls what torch has renamed."""
+
+
 @pytest.fixture(scope="module")
 def minimum() -> Case:
     point = cases.smooth_point()
