@@ -15,7 +15,6 @@ from hcdc.data import propagated
 from tests import cases, small
 from tests.reference import optimum
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:We've integrated functorch:FutureWarning")
 """TorchOpt calls what torch has renamed."""
 
