@@ -15,6 +15,9 @@ from hcdc.data import propagated
 from tests import cases, small
 from tests.reference import optimum
 
+pytestmark = pytest.mark.filterwarnings("ignore:We've integrated functorch:FutureWarning")
+"""TorchOpt calls what torch has renamed."""
+
 
 @pytest.fixture(scope="module")
 def minimum() -> Case:
