@@ -31,12 +31,18 @@ format: $(VENV)/developing
 docs: $(VENV)/developing  ## the site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-bench: $(VENV)/developing  ## cost against bank points, memory against Neumann terms
-	$(BIN)/python benchmarks/growth.py
+bench: $(VENV)/developing  ## hypergradients beside other libraries, distance from the floor, GCond, growth; into benchmarks/results
+	$(INSTALL) --editable '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.hypergradients
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.floor
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.condensation
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
 
 torture: $(VENV)/developing  ## kills, damaged files, derivatives, known weaknesses; a quarter of an hour
 	$(BIN)/python -m torture.kills
 	$(BIN)/python -m torture.fuzz
+	-$(INSTALL) --editable '.[torture]'  # where atheris has no wheel, the next line says so
+	$(BIN)/python -m torture.guided
 	$(BIN)/python -m torture.properties
 	$(BIN)/python -m torture.audit
 

@@ -33,11 +33,12 @@ def solved_by(solver: Any) -> HCDC:
 
 VARIANTS: dict[str, Condenser] = {
     "default": BASE,
-    "values: accuracy weight 0": replace(BASE, accuracy=0.0),
-    "values: accuracy weight 1": replace(BASE, accuracy=1.0),
-    "values: accuracy weight 2": replace(BASE, accuracy=2.0),
-    "alignment alone": replace(BASE, values=0.0),
-    "values alone": replace(BASE, align=0.0),
+    "accuracy not matched": replace(BASE, accuracy=0.0),
+    "accuracy weight 1": replace(BASE, accuracy=1.0),
+    "accuracy weight 4": replace(BASE, accuracy=4.0),
+    "values matched, not aligned": replace(BASE, align=0.0),
+    "aligned, no values matched": replace(BASE, values=0.0, accuracy=0.0),
+    "hypergradients of the soft accuracy": replace(BASE, measure=Measure(gradients_of="criterion")),
     "S_train: propagated nodes": replace(BASE, train=STRONG),
     "S_train: real nodes, identity": replace(BASE, train=RAW),
     "S_train: GCond": replace(BASE, train=GCond(both=False)),
@@ -57,7 +58,8 @@ VARIANTS: dict[str, Condenser] = {
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
     "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
 }
-PROBLEMS: dict[str, dict[str, float]] = {
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "read by its loss": {"criterion": "loss"},
     "weight decay on S 5e-4, as on T": {"weight_decay": 5e-4},
     "weight decay on S 2e-4": {"weight_decay": 2e-4},
     "dropout 0.5 on S, as on T": {"dropout": 0.5},

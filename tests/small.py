@@ -11,7 +11,7 @@ import torch
 
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense import DC, DM, DSA, HCDC, HERDING, K_CENTER, KIP, TM, Algorithm1, Bank, Budget, Condenser, Coreset, GCond, ImageCondenser, Task
-from hcdc.data import GraphData, Source, Splits, graph_splits, image_splits
+from hcdc.data import GraphData, Source, Splits, TableData, graph_splits, image_splits, shuffled_parts, table_splits
 from hcdc.models import ConvMix, PolyFilter
 
 METHODS: dict[str, Condenser] = {
@@ -57,6 +57,18 @@ def images(n: int = 90, classes: int = 3) -> Splits[Any]:
     x = 0.5 * torch.randn(n, 1, 4, 4, generator=generator) + torch.randn(classes, 1, 4, 4, generator=generator)[y]
     first, second, third = torch.randperm(n, generator=generator).split(n // 3)
     return image_splits(x, y, (first, second, third))
+
+
+def columns(n: int = 90, classes: int = 3) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Two columns of numbers that tell the classes apart, one of text that helps, and the classes."""
+    random, y = np.random.default_rng(0), np.arange(n) % classes
+    numbers = random.normal(size=(2, n)) + 2 * np.eye(2, classes)[:, y]
+    return {"a": numbers[0], "b": numbers[1], "town": np.asarray(["north", "south"])[(y + (random.random(n) < 0.2)) % 2]}, y
+
+
+def table(n: int = 90) -> Splits[TableData]:
+    inputs, y = columns(n)
+    return table_splits(inputs, y, shuffled_parts(n))
 
 
 def source(splits: Splits[Any] | None = None) -> Source:

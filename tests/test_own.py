@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import datasets
+import pandas
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import hcdc
 from hcdc.cli import main
@@ -50,6 +53,9 @@ def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):
     assert {"spearman_loss", "ceiling_loss", "floor_strong_loss", "regret_top1", "break_even_configs", "verdict"} <= set(facts)
     assert facts["examples"] == 6
     assert json.dumps(facts)
+    probe = found.probe(configs=6).condensed.card.probe
+    assert probe is not None
+    assert probe.sentence.startswith("As far as 6 probes tell")
     found.save(tmp_path / "set")
     with pytest.raises(RunExistsError):
         found.save(tmp_path / "set")
@@ -107,6 +113,28 @@ def test_a_graph_whose_model_takes_weights_has_its_edges_learned():
 
 
 TRAIN, VAL, TEST = arrays()
+FORMS = {
+    "arrays": lambda x, y: (x.numpy(), y.numpy()),
+    "a dataset": TensorDataset,
+    "a loader": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=7, shuffle=True),
+    "hugging face": lambda x, y: datasets.Dataset.from_dict({"x": x.tolist(), "label": y.tolist()}),
+    "a frame": lambda x, y: pandas.DataFrame(x.numpy()).assign(label=y.numpy()),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_data_condenses(form):
+    train, val, _ = (FORMS[form](*part) for part in arrays())
+    found = condense_model(Net, train, val, **SMALL | {"method": "random", "target": "label"})
+    assert (found.train.size, found.train.num_classes) == (6, 3)
+    assert (found.made.task.real.train.x.shape, found.condensed.card.data.kind) == ((20, 4), "table" if form == "a frame" else "examples")
+
+
+def test_a_graph_of_torch_geometric_condenses():
+    found = condense_model(GraphNet, hcdc.to_pyg(small.graph()), **SMALL | {"size": 9, "method": "random"})
+    assert (found.train.size, found.condensed.card.data.kind) == (9, "graph")
+
+
 WITH_RATE = Space({"lr": Real(0, 1), "gate": Real(0, 1)})
 BAD = {
     "no validation data": (lambda: own(Net, TRAIN, **SMALL), "`val` = None"),

@@ -187,7 +187,12 @@ def victims(work: Path) -> dict[str, Victim]:
         shutil.copytree(artefact, folder)
 
     condense = Victim(
-        "condense", lambda f: ["condense", str(data), "--size", "9", "--out", str(f)], ("--resume",), fresh, whole_folder, condense_outcome
+        "condense",
+        lambda f: ["condense", str(data), "--size", "9", "--no-probe", "--out", str(f)],
+        ("--resume",),
+        fresh,
+        whole_folder,
+        condense_outcome,
     )
     evaluate = Victim("evaluate", lambda f: ["evaluate", str(f), "--configs", "4", "--seeds", "2"], (), copied, whole_folder, evaluate_outcome)
     search = Victim("search", lambda f: ["search", str(f), "--trials", "4"], ("--resume",), copied, whole_folder, search_outcome)

@@ -12,17 +12,20 @@ _ROOMS = {
     "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "SGD", "Unrolled",
                      "hypergradient", "hypergradients"),
     "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
-    "hcdc.data": ("Examples", "GraphData", "ImageData", "NasBench201Table", "Source", "Splits", "TableData", "from_pyg", "load", "table_splits"),
+    "hcdc.data": ("Examples", "GraphData", "ImageData", "NasBench201Table", "Source", "Splits", "TableData", "from_pyg", "load", "table_splits",
+                  "to_pyg"),
     "hcdc.doctor": ("Checkup", "Finding", "check"),
     "hcdc.errors": (
         "ConvergenceError", "DataError", "FormatError", "HcdcError", "InputError", "MissingExtraError", "ModelError", "RunExistsError", "SpaceError",
     ),
-    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Guard", "Judge", "objective_for", "verdict", "write_report"),
+    "hcdc.evaluate": ("CellTrainer", "Evaluation", "Guard", "Judge", "Probe", "align", "first_look", "objective_for", "verdict", "write_report"),
     "hcdc.integrations.ray": ("Ray",),
     "hcdc.models": ("ConvMix", "Logistic", "Mlp", "ModuleProblem", "NasBench201", "PolyFilter", "problem_for"),
     "hcdc.own": ("Calibrated", "Own", "condense_model"),
     "hcdc.run": ("condense_source", "method_named", "task_for"),
-    "hcdc.search": ("Grid", "HypergradientDescent", "Objective", "Random", "Trial"),
+    "hcdc.search": (
+        "Architect", "Darts", "DartsPT", "GraphNAS", "Grid", "HypergradientDescent", "Objective", "Random", "Reinforce", "Trial",
+    ),
     "hcdc.spaces": ("Cell", "Choice", "Int", "Real", "Space"),
     "hcdc.store": ("Checkpoint", "Condensed", "load_condensed"),
 }  # fmt: skip

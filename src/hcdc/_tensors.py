@@ -71,3 +71,11 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
         total.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
         total.update(value.numpy().tobytes())
     return total.hexdigest()
+
+
+def generator_for(seed: int, *salts: int) -> torch.Generator:
+    """A generator that depends on `seed` and `salts` alone, so that a resumed run draws what it would have drawn."""
+    mixed = 0x9E3779B97F4A7C15
+    for salt in (seed, *salts):
+        mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
+    return torch.Generator().manual_seed(mixed)

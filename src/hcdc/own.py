@@ -9,14 +9,13 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 
 from torch import nn
 
-from hcdc._tensors import digest
 from hcdc._typing import Config
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
-from hcdc.data import Intake, Real, Source, Splits, kind_of, read_graph
+from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
-from hcdc.evaluate import Evaluation, Judge, verdict
+from hcdc.evaluate import Evaluation, Judge, Probe, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
@@ -97,6 +96,12 @@ class Calibrated:
             raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
         return tuple(ranked(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed)))
 
+    def probe(self, *, configs: int = 12, seeds: int = 2) -> Calibrated:
+        """The same with what `Probe` says in the card; test data is not looked at, and none is needed."""
+        real = self.made.task.real
+        source = Source(self.made.card.name, Splits(real.train, real.val, None), fingerprint(real))
+        return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, problem=self.made.problem))
+
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
         """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.
 
@@ -111,7 +116,7 @@ class Calibrated:
             raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
         else:
             held = self.made.intake.read(test, "test")
-        source = Source(self.made.card.name, Splits(real.train, real.val, held), _digest(real))
+        source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
         found = Judge(configs, seeds, config_seed)(self.condensed, source, problem=self.made.problem)
         judged = verdict(found.facts)
         return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
@@ -122,7 +127,8 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
 
     `model` is a module or a function that makes one, `space` the hyperparameters (see `ModuleProblem`); `train` and `val`
     are (X, y), frames, torch datasets or loaders, Hugging Face datasets; of a `torch_geometric` graph with masks and of
-    `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion`; `target`, the label column;
+    `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion` (default:
+    "soft-accuracy" where there are classes and no `val_loss`); `target`, the label column;
     `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
     that trains a configuration on the condensed and on the full data. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
@@ -134,12 +140,13 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
         raise InputError("space", type(space).__name__, "must be a hcdc.Space", "write Space({'name': Real(low, high)})")
     real, intake, test = _read(train, val, settings.get("target"))
     losses = settings.get("loss"), settings.get("val_loss")
-    problem = ModuleProblem(model, space, real.train.num_classes, *losses, settings.get("criterion", "loss"))
+    classes, usual = real.train.num_classes, "loss" if losses[1] or not real.train.num_classes else "soft-accuracy"
+    problem = ModuleProblem(model, space, classes, *losses, settings.get("criterion", usual))
     kind = kind_of(real.train)
     small, full = settings.get("small", Adam(150, 0.01)), settings.get("full", Adam(300, 0.01, None if kind == "graph" else 128))
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
-    card = DataCard.of(settings.get("name", "own data"), _digest(real), kind, real.train)
+    card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
     return Own(task, _method(settings, kind, problem), card, problem, intake, test)
 
 
@@ -169,8 +176,3 @@ def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     chosen = settings.get("method", "hcdc")
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
     return replace(method, structure=False) if isinstance(method, HCDC) and not problem.weighted else method
-
-
-def _digest(real: Real[Any]) -> str:
-    """SHA-256 of what condensing saw."""
-    return digest((f"{part}.{key}", value) for part, data in real._asdict().items() for key, value in data.tensors().items())

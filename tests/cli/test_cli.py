@@ -17,7 +17,7 @@ from hcdc.cli import main
 from hcdc.store import locked
 from tests import small
 
-FAST = ["--size", "9", "--steps", "5"]
+FAST = ["--size", "9", "--steps", "5", "--no-probe"]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 def condensed(capsys, folder: Path, method: str = "random") -> Path:
     out = folder / method
-    assert run(capsys, "condense", str(small.npz(folder)), "--method", method, "--size", "9", "--out", str(out))[0] == 0
+    assert run(capsys, "condense", str(small.npz(folder)), "--method", method, "--size", "9", "--no-probe", "--out", str(out))[0] == 0
     return out
 
 
@@ -58,7 +58,11 @@ def test_the_main_job(capsys, tmp_path, method):
     assert code == 0
     facts = json.loads(text)
     assert facts["nodes"] == 9
-    assert Path(facts["report"]).read_text().lower().startswith("<!doctype html>")
+    page = Path(facts["report"]).read_text()
+    assert page.lower().startswith("<!doctype html>")
+    assert "Direction of hypergradients" in page
+    for line in (f"hcdc condense {data} --size 9 --method {method}", f"hcdc search {out} --algorithm grid", f"hcdc evaluate {out} --configs 5"):
+        assert line in page
     assert "verdict" in run(capsys, "show", str(out))[1]
     assert "is whole" in run(capsys, "verify", str(out))[1]
 
@@ -142,7 +146,10 @@ BAD_FLAGS = {
     "missing file": (["condense", "nothing.npz", "--size", "9"], "must be a file that exists"),
     "unknown method": (["condense", "{data}", "--size", "9", "--method", "magic"], "`method` = 'magic'"),
     "unknown space": (["condense", "{data}", "--size", "9", "--space", "cube"], "`space` = 'cube'"),
-    "space of another kind": (["condense", "{data}", "--size", "9", "--space", "convmix"], "polyfilter, ppr, heat, sign, appnp are for graphs"),
+    "space of another kind": (
+        ["condense", "{data}", "--size", "9", "--space", "convmix"],
+        "polyfilter, ppr, heat, sign, appnp, graphnas are for graphs",
+    ),
     "unknown criterion": (["condense", "{data}", "--size", "9", "--criterion", "luck"], "`criterion` = 'luck'"),
     "unknown basis": (["condense", "{data}", "--size", "9", "--basis", "wavelet"], "`basis` = 'wavelet'"),
     "unknown regulariser": (["condense", "{data}", "--size", "9", "--regularise", "decay", "--regularise", "l1"], "`regularisers` = ('decay', 'l1')"),
@@ -243,6 +250,33 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
     assert (code, facts["method"]) == (0, "hcdc")
     assert facts["memory_bytes"] > 2**20
     assert not (tmp_path / "out").exists()
+
+
+def test_condensing_ends_in_a_first_look(capsys, tmp_path):
+    out = tmp_path / "out"
+    code, text, progress = run(capsys, "condense", str(small.npz(tmp_path)), "--size", "9", "--steps", "5", "--out", str(out), "--json")
+    card = json.loads(text)
+    assert code == 0
+    assert card["probe"]["light"] in ("green", "amber", "red")
+    assert card["command"] == f"hcdc condense {small.npz(tmp_path)} --size 9 --method hcdc --driver bank --seed 0 --steps 5 --criterion loss"
+    assert "probing" in progress
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+    assert card["probe"]["sentence"] in run(capsys, "show", str(out))[1]
+    assert not (out / "trainings").exists()
+
+
+def test_a_first_look_that_would_take_long_is_left_to_the_user(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("hcdc.evaluate.probes.LEAST", 1e-6)
+    monkeypatch.setattr("hcdc.evaluate.probes.SHARE", 0.0)
+    out = tmp_path / "out"
+    code, text, error = run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", "--size", "9", "--out", str(out))
+    assert code == 0
+    assert f"ask for it: hcdc probe {out}" in error
+    assert f"not probed yet: hcdc probe {out}" in text
+    code, text, _ = run(capsys, "probe", str(out), "--configs", "6", "--json")
+    assert code == 0
+    assert json.loads(text)["probe"]["configs"] == 6
+    assert run(capsys, "probe", str(out), "--configs", "3")[0] == 2
 
 
 def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):

@@ -14,9 +14,10 @@ import pytest
 
 from hcdc.integrations import optuna_storage
 from hcdc.store import read_json
+from tests import small
 from tests.cli.test_cli import condensed, run
 
-ALGORITHMS = ["grid", "random", "hypergradient", "tpe", "cmaes", "hyperband"]
+ALGORITHMS = ["grid", "random", "hypergradient", "reinforce", "graphnas", "tpe", "cmaes", "hyperband"]
 
 
 def found(folder, algorithm):
@@ -32,7 +33,7 @@ def test_every_algorithm_answers_alike_and_again(capsys, tmp_path, algorithm):
     assert facts["bill"]["seconds_search"] == facts["seconds"] > 0
     assert facts["recommended_config"] == facts["best_config"]
     first, kept = found(out, algorithm), out / f"search-{algorithm}"
-    if algorithm in ALGORITHMS[:3]:
+    if algorithm in ALGORITHMS[:5]:
         assert not kept.exists()
     else:
         code, _, error = run(capsys, "search", str(out), "--algorithm", algorithm, "--trials", "3")
@@ -42,6 +43,16 @@ def test_every_algorithm_answers_alike_and_again(capsys, tmp_path, algorithm):
     assert code == 0
     assert "Train the best few" in text
     assert found(out, algorithm) == first
+
+
+@pytest.mark.parametrize("algorithm", ["darts", "darts-pt"])
+def test_choices_are_found_by_a_supernet(capsys, tmp_path, algorithm):
+    npz, out = small.npz(tmp_path), tmp_path / "out"
+    assert run(capsys, "condense", str(npz), "--size", "9", "--space", "appnp", "--method", "random", "--out", str(out))[0] == 0
+    code, text, _ = run(capsys, "search", str(out), "--algorithm", algorithm, "--trials", "1", "--json")
+    assert code == 0
+    assert json.loads(text)["best_config"].keys() == {"k", "hidden", "alpha", "activation"}
+    assert not (out / f"search-{algorithm}").exists()
 
 
 def test_the_guard_is_on_the_bill_and_recommends(capsys, tmp_path):
@@ -77,7 +88,13 @@ def test_a_range_is_narrowed_and_only_widened_by_force(capsys, tmp_path):
 REFUSED = {
     "no trials": (["--trials", "0"], "`trials` = 0"),
     "no trials of a study": (["--algorithm", "tpe", "--trials", "0"], "`trials` = 0"),
-    "algorithm": (["--algorithm", "magic"], "must be one of grid, random, hypergradient, tpe, cmaes, hyperband"),
+    "algorithm": (
+        ["--algorithm", "magic"],
+        "must be one of grid, random, hypergradient, darts, darts-pt, reinforce, graphnas, tpe, cmaes, hyperband",
+    ),
+    "darts without choices": (["--algorithm", "darts"], "DARTS weighs the options of choices, and there is none among these axes; take"),
+    "darts-pt without choices": (["--algorithm", "darts-pt"], "DARTS-PT weighs the options of choices"),
+    "darts on a cluster": (["--algorithm", "darts", "--engine", "ray"], "take grid or random, or leave --engine out"),
     "storage without a study": (["--storage", "x.db"], "`storage` = 'x.db': is for tpe"),
     "guard of one": (["--guard", "1"], "`guard` = 1"),
     "unknown axis": (["--axis", "filter.9=0:1"], "must name a numeric axis, of which there are filter.0"),

@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "heat": {"hidden": 4, "order": 3},
     "sign": {"hidden": 4, "order": 2},
     "appnp": {"steps": (2, 4), "widths": (3, 5), "activations": ("tanh", "relu")},
+    "graphnas": {"activations": ("tanh", "relu"), "heads": (1, 2), "widths": (2, 3), "pool": 3},
 }
 
 

@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 import torch
-from torch.func import grad, vmap
+from torch.func import vmap
 
 from hcdc._tensors import ravel, stack
 from hcdc.bilevel import CG, Adam, Direct, Implicit, Recipe, fit, hypergradients
 from hcdc.condense import HCDC, Algorithm1, Bank, Measure, condense, total_derivative
 from hcdc.condense.hcdc import REJECTED, correlation, standard
 from hcdc.condense.points import Points
-from hcdc.errors import ConvergenceError
+from hcdc.errors import ConvergenceError, InputError
 from hcdc.store import DataCard
 from tests import small
 
@@ -57,7 +57,8 @@ def test_on_the_real_data_itself_path_and_synthetic_targets_agree():
     assert torch.nn.functional.cosine_similarity(path, synthetic).min() > 0.99
 
 
-def test_the_gradient_of_the_alignment_is_right():
+@pytest.mark.parametrize("term", ["align", "values", "accuracy"])
+def test_the_gradient_of_every_term_is_right(term):
     """Against central differences in float64, through a smooth function of the features of S_val."""
     task = small.task()
     hyper, train, params = batch(task)
@@ -69,11 +70,12 @@ def test_the_gradient_of_the_alignment_is_right():
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def loss(features):
-        return method.losses(task, double, val.replace(x=features, adjacency=adjacency))[0]
+        return method.losses(task, double, val.replace(x=features, adjacency=adjacency))[term]
 
-    step = 1e-6
+    leaf, step = x.clone().requires_grad_(), 1e-6
+    slope = torch.autograd.grad(loss(leaf), leaf)[0]
     numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
-    torch.testing.assert_close((grad(loss)(x) * direction).sum(), numeric, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close((slope * direction).sum(), numeric.detach(), rtol=1e-4, atol=1e-7)
 
 
 def test_alignment_falls_and_only_what_is_learned_moves():
@@ -82,16 +84,36 @@ def test_alignment_falls_and_only_what_is_learned_moves():
     moved = condense(HCDC(driver=driver, lr=1e-2, lr_structure=1e-2), small.task(), CARD)
     assert frozen.val.adjacency.sum() == 0
     assert moved.val.adjacency.sum() > 0
-    first, last = ([record[key] for record in moved.card.history if "alignment_loss" in record] for key in ("alignment_loss", "values_loss"))
-    assert sum(first[-5:]) < sum(first[:5])
-    assert sum(last[-5:]) < sum(last[:5])
+    for key in ("alignment_loss", "values_loss", "accuracy_loss"):
+        found = [record[key] for record in moved.card.history if key in record]
+        assert sum(found[-5:]) < sum(found[:5]), key
 
 
-def test_a_dropped_term_has_no_weight():
+@pytest.mark.parametrize("term", ["align", "values", "accuracy"])
+def test_a_dropped_term_has_no_weight(term):
     task = small.task()
     driver = Bank(starts=4, stages=1, chunk=4, steps=5, batch=4)
-    both, align = (condense(HCDC(driver=driver, values=values), task, CARD) for values in (1.0, 0.0))
-    assert not torch.equal(both.val.x, align.val.x)
+    every, others = (condense(HCDC(driver=driver, **weights), task, CARD) for weights in ({}, {term: 0.0}))
+    assert not torch.equal(every.val.x, others.val.x)
+    assert len(others.card.history[-1]) == len(every.card.history[-1]) - 1
+
+
+@pytest.mark.parametrize("weights", [{"align": 0.0, "values": 0.0}, {"accuracy": -1.0}], ids=str)
+def test_weights_that_learn_nothing_are_refused(weights):
+    with pytest.raises(InputError, match="`align, values, accuracy`"):
+        HCDC(**weights)
+
+
+def test_hypergradients_are_those_of_the_loss_unless_asked_for_those_of_the_criterion():
+    by_loss = small.task()
+    soft = by_loss.condensed._replace(problem=dataclasses.replace(by_loss.condensed.problem, criterion="soft-accuracy"))
+    by_accuracy = dataclasses.replace(by_loss, condensed=soft)
+    hyper, train, params = batch(by_loss)
+    wanted = Measure()(by_loss, train, params, hyper, 0)
+    found, own = (Measure(gradients_of=which)(by_accuracy, train, params, hyper, 0) for which in ("loss", "criterion"))
+    torch.testing.assert_close(found.target, wanted.target)
+    torch.testing.assert_close(found.loss, wanted.loss)
+    assert not torch.allclose(own.target, wanted.target)
 
 
 def test_values_up_to_scale_and_shift():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hcdc.data import example_splits
+from hcdc.data import Examples, ImageData, Intake, Splits, example_splits
 from hcdc.errors import DataError
+from tests import small
 
 PARTS = (torch.arange(4), torch.arange(4, 6), torch.arange(6, 8))
 X, Y = torch.zeros(8, 3, 5), torch.arange(8) % 2
@@ -35,3 +36,15 @@ BROKEN = {
 def test_what_breaks_a_rule_is_refused(x: torch.Tensor, y: torch.Tensor, classes: int | None, said: str) -> None:
     with pytest.raises(DataError, match=said):
         example_splits(x, y, PARTS, classes)
+
+
+@pytest.mark.parametrize(
+    "splits", [example_splits(X.float() + Y.view(8, 1, 1), Y, PARTS), small.images(), small.table()], ids=["any", "images", "table"]
+)
+def test_as_a_dataset_and_back(splits: Splits[Examples]) -> None:
+    part = splits.train
+    found = Intake.of(part.dataset())[1]
+    assert isinstance(found, ImageData) == isinstance(part, ImageData)
+    assert torch.equal(found.x, part.x)
+    assert torch.equal(found.y, part.y)
+    assert found.num_classes == part.num_classes

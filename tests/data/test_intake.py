@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from hcdc.data import ImageData, Intake, TableData, read_graph
 from hcdc.errors import DataError
@@ -22,14 +24,13 @@ class Stream(IterableDataset):
         return iter(zip(X, Y, strict=True))
 
 
-class HuggingFace:
-    """The shape of a `datasets.Dataset`, as far as it is read."""
+def hugging_face(**columns: Any) -> datasets.Dataset:
+    return datasets.Dataset.from_dict({name: values.tolist() if hasattr(values, "tolist") else values for name, values in columns.items()})
 
-    def __init__(self, **columns: Any) -> None:
-        self.columns_by_name, self.column_names, self.features = columns, list(columns), None
 
-    def __getitem__(self, name: str) -> Any:
-        return self.columns_by_name[name]
+def doubled(pairs: list[Any]) -> Any:
+    """What a loader makes of its batch: here inputs that were stored halved."""
+    return torch.stack([torch.as_tensor(x) * 2 for x, _ in pairs]), torch.tensor([int(y) for _, y in pairs])
 
 
 FORMS: dict[str, Any] = {
@@ -39,7 +40,13 @@ FORMS: dict[str, Any] = {
     "a dataset": TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),
     "a shuffling loader": DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), batch_size=5, shuffle=True),
     "a stream": DataLoader(Stream(), batch_size=4),
-    "hugging face": HuggingFace(x=X.tolist(), label=Y.tolist()),
+    "a loader with a collate_fn": DataLoader(list(zip(X / 2, Y, strict=True)), batch_size=5, collate_fn=doubled),  # pyright: ignore
+    "a subset": Subset(TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)), range(12)),
+    "series of labels": (X, pandas.Series(Y)),
+    "hugging face": hugging_face(x=X, label=Y),
+    "hugging face, class names": hugging_face(x=X, label=Y).cast_column("label", datasets.ClassLabel(names=["p", "q", "r"])),
+    "hugging face, as tensors": hugging_face(x=X, label=Y).with_format("torch"),
+    "hugging face, as frames": hugging_face(x=X, label=Y).with_format("pandas"),
 }
 
 
@@ -64,8 +71,9 @@ def test_frames_are_encoded_as_the_training_rows_say() -> None:
     assert isinstance(train, TableData)
     val = intake.read(frame.iloc[:4], "val")
     assert torch.equal(val.x, train.x[:4])
-    columns = HuggingFace(a=X[:, 0].tolist(), town=list("xyz" * 4), label=Y.tolist())
+    columns = hugging_face(a=X[:, 0], town=list("xyz" * 4), label=Y)
     assert torch.equal(Intake.of(columns)[1].x, train.x)
+    assert torch.equal(Intake.of(columns.with_format("torch"))[1].x, train.x)
     with pytest.raises(DataError, match="must be of the kind of the training data"):
         intake.read((X, Y), "val")
 
@@ -78,6 +86,12 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "text": ((np.asarray([["a"], ["b"]]), Y[:2]), "must become a tensor"),
     "no target": (pandas.DataFrame({"a": X[:, 0]}), "must name the label"),
     "NaN": ((X * np.nan, Y), "NaN"),
+    "NA of pandas": ((pandas.DataFrame({"a": pandas.array([1, None, 3] * 4, dtype="Int64")}), Y), "`a` = '4 of 12 values missing"),
+    "text with NA": ((pandas.DataFrame({"a": pandas.array(["x", None, "z"] * 4, dtype="string")}), Y), "4 of 12 values missing"),
+    "dates": ((pandas.DataFrame({"a": pandas.date_range("2020", periods=12)}), Y), "dates and durations are no numbers"),
+    "a stream of hugging face": (hugging_face(x=X, label=Y).to_iterable_dataset(), "load it without streaming"),
+    "splits of hugging face": (datasets.DatasetDict(train=hugging_face(x=X, label=Y)), r"must name the label among the columns \['train'\]"),
+    "pictures of 16 bits": ([(Image.new("I;16", (4, 4)), 0)] * 3, "must have 8 bits a channel"),
 }
 
 
@@ -91,6 +105,18 @@ def test_what_cannot_be_read_is_refused(given: Any, said: str) -> None:
 def test_validation_data_must_fit(val: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         Intake.of((X, Y))[0].read(val, "val")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
+@pytest.mark.parametrize("of", ["hugging face", "torch"])
+def test_pictures_become_images_of_unit_scale(mode: str, channels: int, of: str) -> None:
+    pictures = [Image.new(mode, (5, 4), "white" if at % 2 else "black") for at in range(6)]
+    labels = [at % 2 for at in range(6)]
+    given = hugging_face(image=pictures, label=labels) if of == "hugging face" else list(zip(pictures, labels, strict=True))
+    found = Intake.of(given)[1]
+    assert isinstance(found, ImageData)
+    assert found.shape == (channels, 4, 5)
+    assert torch.equal(found.x[:2].amax((1, 2, 3)), torch.tensor([-1.0, 1.0]))
 
 
 def test_a_graph_comes_with_its_parts() -> None:

@@ -72,9 +72,18 @@ def test_csr_in_any_order_with_repetitions(file: Path) -> None:
     torch.testing.assert_close(load(file).splits.train.x.dense(), expected)
 
 
-def test_npz_with_binary_features(file: Path) -> None:
-    np.savez(file, **csr(values=False))
-    assert torch.equal(load(file).splits.train.x.dense(), torch.ones(15, 5))
+def test_bags_of_words_become_shares(file: Path) -> None:
+    """As Planetoid's are: rows that sum to 1, and one without words stays empty."""
+    words = csr() | {"x_data": np.abs(csr()["x_data"])}
+    start, end = words["x_indptr"][:2]
+    words["x_data"][start:end] = 0
+    for fields, dense in ((words, words["x_data"]), (csr(values=False), np.ones(csr()["x_indices"].size, np.float32))):
+        np.savez(file, **fields)
+        expected = torch.sparse_csr_tensor(*(torch.from_numpy(csr()[name].astype(np.int64)) for name in ("x_indptr", "x_indices")),
+                                           torch.from_numpy(dense), tuple(csr()["x_shape"])).to_dense()  # fmt: skip
+        found = load(file).splits.train.x.dense()
+        torch.testing.assert_close(found, expected / expected.sum(1, keepdim=True).clamp_min(1e-9))
+    assert found.sum(1).allclose(torch.ones(len(found)))
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8])

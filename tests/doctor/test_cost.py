@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import pytest
 
-from hcdc.condense import HCDC, Bank, condense
-from hcdc.doctor import estimate
+import hcdc.condense.hcdc as hcdc_module
+from hcdc._tensors import ravel
+from hcdc.condense import HCDC, Bank, condense, points
+from hcdc.doctor import cost, estimate
 from hcdc.store import DataCard
 from tests import small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splits", [small.graph(), small.images()], ids=["graph", "images"])
 def test_seconds_are_within_a_factor_of_two(splits):
     """Other processes may slow one of the two down, so the best of three comparisons counts."""
@@ -27,6 +31,35 @@ def test_seconds_are_within_a_factor_of_two(splits):
         if 0.5 < ratios[-1] < 2:
             break
     assert 0.5 < ratios[-1] < 2, ratios
+
+
+@pytest.mark.parametrize("splits", [small.graph(), small.images()], ids=["graph", "images"])
+def test_the_pieces_of_a_run_are_counted_right(splits, monkeypatch):
+    """Under a clock that says a second a call, an estimate is the number of pieces that a run is made of."""
+    task = small.task(splits)
+    method = HCDC(driver=Bank(starts=8, stages=2, chunk=4, more=6, steps=5, batch=4))
+    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    parts = estimate(task, method).parts
+    counted: Counter[str] = Counter()
+
+    def counting(module, name, what):
+        real = getattr(module, name)
+
+        def call(*args, **named):
+            counted[name] += what(*args, **named)
+            return real(*args, **named)
+
+        monkeypatch.setattr(module, name, call)
+
+    counting(hcdc_module, "fit", lambda problem, hyper, data, solver, **_: solver.steps)
+    counting(points, "sensitivities", lambda problem, params, hyper, *_: ravel(hyper).shape[1])
+    counting(points, "total_derivative", lambda *_: 1)
+    counting(hcdc_module, "adam_step", lambda *_: 1)
+    condense(method, task, DataCard.of("small", "0" * 64, "graph" if hasattr(splits.train, "mask") else "images", splits.train))
+    assert parts["training"] * 3 == counted["fit"]
+    assert parts["solves"] == counted["sensitivities"]
+    assert parts["real hypergradients"] == counted["total_derivative"]
+    assert parts["updates of S_val"] == counted["adam_step"]
 
 
 def test_methods_that_learn_nothing_cost_their_start():

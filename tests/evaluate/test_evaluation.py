@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hcdc.condense import condense
 from hcdc.errors import InputError
 from hcdc.evaluate import Judge, Scores, bill, retrain, verdict
+from hcdc.evaluate.evaluation import better_read
 from hcdc.store import DataCard, Ledger
 from tests import small
 
@@ -133,7 +135,8 @@ def facts(**changes):
         ({"spearman_top_half_loss": 0.2}, "amber"),
         ({"spearman_loss": 0.7}, "amber"),
         ({"spearman_loss": 0.3}, "red"),
-        ({"ci95": [0.1, 0.95]}, "red"),
+        ({"ci95": [0.1, 0.95]}, "amber"),
+        ({"spearman_loss": 0.49, "ci95": [0.1, 0.95]}, "red"),
         ({"spearman_loss": None, "ci95": [None, None]}, "red"),
     ],
 )
@@ -141,7 +144,39 @@ def test_the_light_says_what_the_figures_say(changes, light):
     assert verdict(facts(**changes)).light == light
 
 
+def test_an_open_question_is_said_to_be_one():
+    assert "Undecided" in verdict(facts(ci95=[0.1, 0.95])).sentence
+
+
+def test_a_look_without_test_data_makes_no_claim_about_it():
+    source = small.source()
+    judge = Judge(configs=5, seeds=2, thorough=False)
+    found = judge(artefact(source, "random"), source)
+    assert set(found.floors) == {"floor_strong"}
+    assert set(found.full.loss) == {"val"}
+    assert not {name for name in found.facts if "test" in name or "regret" in name or "picked" in name}
+    thorough = Judge(configs=5, seeds=2)(artefact(source, "random"), source)
+    assert thorough.facts["spearman_loss"] == found.facts["spearman_loss"]
+
+
+def test_the_two_looks_do_not_share_a_ledger_entry_of_the_full_data(tmp_path):
+    source = small.source()
+    for thorough in (False, True):
+        facts = Judge(4, 1, ledger=Ledger(tmp_path), thorough=thorough)(artefact(source, "random"), source).facts
+    assert facts["best_test_accuracy"] > 0
+
+
 def test_verdict_reads_none_as_a_dash():
     lines = verdict(facts(picked_test_accuracy=None, regret_top5=None, break_even_configs=None, ceiling_loss=None)).lines
     assert "– %" in lines[3]
     assert "never pays" in lines[4]
+
+
+def test_a_floor_is_given_the_better_of_its_two_readings(judged):
+    scores = judged.floors["floor_strong"]
+    accuracy = judged.full.accuracy["val"]
+    for good, bad in (("loss", "criterion"), ("criterion", "loss")):
+        readings = {good: {"val": -accuracy}, bad: {"val": accuracy}}
+        found = better_read(dataclasses.replace(scores, **readings), judged.full)
+        assert torch.equal(found.criterion["val"], -accuracy)
+        assert torch.equal(found.loss["val"], readings["loss"]["val"])

@@ -87,6 +87,18 @@ def test_the_best_are_trained_on_the_full_data_in_the_order_of_s(condensed, tria
     assert result.candidates[result.best].mean == min(each.mean for each in result.candidates)
 
 
+def test_where_s_is_read_by_its_soft_accuracy_the_error_on_the_full_data_judges(condensed, trials):
+    recipes = condensed.card.recipes
+    soft = recipes | {"condensed": recipes["condensed"] | {"problem": recipes["condensed"]["problem"] | {"criterion": "soft-accuracy"}}}
+    by_accuracy = dataclasses.replace(condensed, card=condensed.card.model_copy(update={"recipes": soft}))
+    result = Guard(keep=2, seeds=2)(by_accuracy, SOURCE, trials)
+    splits, task = SOURCE.splits, small.task()
+    for each in result.candidates:
+        hyper = condensed.space.relax_all([each.trial.config])
+        scores = [retrain(task.full, hyper, splits.train, {"val": splits.val}, seed=1000 + seed) for seed in (0, 1)]
+        assert each.real == pytest.approx([1 - float(found.accuracy["val"]) for found in scores])
+
+
 def test_it_stops_where_it_is_settled(condensed, trials, monkeypatch):
     monkeypatch.setattr(Guarded, "settled", lambda self: len(self.candidates) == 2)
     result = Guard(keep=4, seeds=2)(condensed, SOURCE, trials)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from hcdc.data import GraphData, ImageData
+from hcdc.data import Column, Examples, GraphData, ImageData, TableData
 from hcdc.errors import MissingExtraError
-from hcdc.evaluate import report
+from hcdc.evaluate import Alignment, report
 from hcdc.evaluate.evaluation import Evaluation, Judge, compare
 from hcdc.evaluate.report import write_report
 from hcdc.evaluate.retrain import Scores
@@ -37,7 +37,7 @@ def card(kind: Any = "graph", **changes: Any) -> Card:
     fields: dict[str, Any] = {
         "method": "hcdc", "settings": {"type": "HCDC", "driver": {"type": "Bank", "starts": 8, "limit": None}, "lr": 0.003},
         "seed": 3, "steps": 40,
-        "data": DataCard(name="toy", sha256="ab" * 32, kind=kind, num_classes=3),
+        "data": changes.get("data") or DataCard(name="toy", sha256="ab" * 32, kind=kind, num_classes=3),
         "recipes": {"condensed": {"problem": {"family": "polyfilter"}, "solver": {"steps": 200, "batch_size": None}}, "full": {}},
         "space": {f"filter.{k}": {"kind": "real", "low": -1.0, "high": 1.0} for k in range(2)},
         "sizes": {"train": 12, "val": 9}, "history": [{"step": float(n), "alignment_loss": 1 / (n + 1), "values_loss": 0.5} for n in range(40)],
@@ -55,8 +55,17 @@ def images(n: int) -> ImageData:
     return ImageData(torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(n)), torch.arange(n) % 3, 3)
 
 
+def table(n: int) -> TableData:
+    """Ages of mean 40 and deviation 10, a town that is a mixture of two in the first row, and who came."""
+    x = torch.tensor([[1.0, 0.75, 0.25]] + [[0.0, 0.0, 1.0]] * (n - 1))
+    columns = (Column("age", (), 40.0, 10.0), Column("town", ("Ulm", "Bonn")))
+    return TableData(x, torch.arange(n) % 2, 2, columns, Column("came", ("no", "yes")))
+
+
 def condensed(kind: str = "graph", **changes: Any) -> Condensed:
-    parts = (graph(12), graph()) if kind == "graph" else (images(12), images(9))
+    parts = {"graph": lambda: (graph(12), graph()), "images": lambda: (images(12), images(9)), "table": lambda: (table(12), table(9))}[kind]()
+    if kind == "table":
+        changes = {"data": DataCard.of("toy", "ab" * 32, "table", parts[0])} | changes
     return Condensed(*parts, card(kind, **changes))
 
 
@@ -107,13 +116,14 @@ def page(tmp_path: Path, artefact: Condensed, judged: Evaluation, **more: Any) -
     return Page(write_report(tmp_path / "report.html", artefact, judged, **more).read_text("utf-8"))
 
 
-@pytest.fixture(scope="module", params=["graph", "images"])
+@pytest.fixture(scope="module", params=["graph", "images", "table"])
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with everything on it."""
     artefact = condensed(request.param)
     trials = [Trial({"filter.0": 0.1}, 0.4, 1.0), Trial({"filter.0": 0.2}, 0.3, 1.0)]
     path = tmp_path_factory.mktemp(request.param) / "report.html"
-    return write_report(path, artefact, evaluation(artefact), trials, command="hcdc condense toy --size 12")
+    aligned = Alignment(torch.rand(12), torch.linspace(-1, 0.5, 12), torch.linspace(-0.2, 1, 12))
+    return write_report(path, artefact, evaluation(artefact), trials, command="hcdc condense toy --size 12", alignment=aligned)
 
 
 class TestWhole:
@@ -132,11 +142,12 @@ class TestWhole:
         assert policy.startswith("default-src 'none'")
 
     def test_pictures_are_whole_and_explained(self, written: Path) -> None:
+        """Five of every page, two of what is in the set, which of a table are rows."""
         from matplotlib.image import imread
 
         found = Page(written.read_text("utf-8"))
         pictures = found.all("img")
-        assert len(pictures) == len(found.all("figcaption")) == 6
+        assert len(pictures) == len(found.all("figcaption")) == (5 if "Training rows" in found.text else 7)
         for picture in pictures:
             pixels = imread(io.BytesIO(base64.b64decode(picture["src"].removeprefix("data:image/png;base64,"))))
             assert pixels.shape[1] / pixels.shape[0] == pytest.approx(int(picture["width"]) / int(picture["height"]), rel=0.02)
@@ -156,7 +167,7 @@ class TestWhole:
         text = Page(written.read_text("utf-8")).text.split("How to do it again")[1]
         for part in ("ab" * 32, "hcdc", "40", "torch 2.11.0", "two threads", "hcdc condense toy --size 12"):
             assert part in text
-        assert re.search("train 12 (nodes|images), val 9 (nodes|images)", text)
+        assert re.search("train 12 (nodes|images|rows), val 9 (nodes|images|rows)", text)
         for name, value in (("driver.starts", "8"), ("driver.limit", "–"), ("lr", "0.003"), ("condensed.solver.steps", "200")):
             assert f"{name}{value}" in text
 
@@ -222,6 +233,14 @@ class TestNumbers:
         assert report.tried(None) is None
         assert report.tried([]) is None
 
+    def test_a_configuration_of_many_axes_is_folded_and_whole(self, tmp_path: Path) -> None:
+        artefact = condensed()
+        judged = evaluation(artefact)
+        wide = {f"log10_decay.{k}": k / 7 for k in range(30)}
+        found = page(tmp_path, artefact, replace(judged, configs=[dict(wide) for _ in judged.configs]))
+        assert report.configuration(wide) in found.text
+        assert len(found.all("details")) == 10 + 3
+
     def test_diverged_losses(self, tmp_path: Path) -> None:
         artefact = condensed()
         judged = evaluation(artefact, configs=6)
@@ -241,6 +260,22 @@ class TestNumbers:
     )
     def test_figures(self, value: float, words: str) -> None:
         assert report.number(value) == words
+
+    def test_rows_are_in_the_units_of_the_data(self) -> None:
+        (title, train), (_, val) = report.rows(condensed("table"))
+        assert title == "Training rows (8 of 12)"
+        assert list(train.head) == ["came", "age", "town"]
+        assert list(train.rows[0]) == ["no", "50.00", "Ulm (75.0 %)"]
+        assert list(train.rows[1]) == ["yes", "40.00", "Bonn"]
+        assert len(val.rows) == 8
+
+    def test_vectors_have_rows_and_other_examples_none(self) -> None:
+        artefact = condensed("table")
+        vectors, deep = Examples(torch.ones(3, 2), torch.tensor([0.5, 1, 2]), 0), Examples(torch.ones(3, 2, 2), torch.arange(3), 3)
+        made = replace(artefact, card=card("examples"), train=vectors, val=vectors)
+        assert list(report.rows(made)[0][1].rows[0]) == ["0.5000", "1.000", "1.000"]
+        assert report.rows(replace(made, train=deep, val=deep)) == []
+        assert report.rows(condensed("images")) == []
 
     def test_edgeless_graph_has_no_map_of_weights(self) -> None:
         artefact = condensed()
@@ -321,3 +356,18 @@ class TestBrowser:
             assert np.ptp(shot) > 0.8
         assert corner[0] > 0.9
         assert corner[1] < 0.2
+
+    def test_no_request_leaves_the_page(self, written: Path, tmp_path: Path) -> None:
+        """What the network stack of the browser was asked for, by its own log; the control would be seen in it."""
+        control = tmp_path / "control.html"
+        control.write_text('<img src="http://leak.invalid/x.png">')
+        assert "http://leak.invalid/x.png" in asked(control, tmp_path)
+        assert [url for url in asked(written, tmp_path) if not url.startswith(("data:", "file:", "chrome"))] == []
+
+
+def asked(path: Path, scratch: Path) -> set[str]:
+    """URLs in the network log of a browser that has shown `path`, but for those of the browser's own services."""
+    log = scratch / f"{path.stem}.json"
+    browse(path, scratch, "--dump-dom", f"--log-net-log={log}", "--disable-features=OptimizationHints,MediaRouter", "--disable-extensions")
+    found = set(re.findall(r'"url":"([^"]+)"', log.read_text("utf-8")))
+    return {url for url in found if not re.match(r"https?://([a-z0-9-]+\.)*(google|googleapis|gvt1|gstatic)\.com/", url)}

@@ -15,7 +15,19 @@ import torch
 from hcdc.data import HIDDEN, GraphData, ImageData
 from hcdc.errors import FormatError, RunExistsError
 from hcdc.spaces import Choice, Int, Real, Space
-from hcdc.store import Card, Condensed, DataCard, hardware, library_versions, load_card, load_condensed, space_from_card, space_to_card
+from hcdc.store import (
+    Card,
+    Condensed,
+    DataCard,
+    ProbeCard,
+    amend_card,
+    hardware,
+    library_versions,
+    load_card,
+    load_condensed,
+    space_from_card,
+    space_to_card,
+)
 from hcdc.store.files import write_tensors
 from tests.cases import dense_graph, random_graph, random_images
 
@@ -108,6 +120,28 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
+PROBE: dict[str, Any] = {
+    "light": "amber", "sentence": "As far as 12 probes tell: it may be.", "configs": 12, "seeds": 2, "config_seed": 5, "spearman_loss": 0.8,
+    "spearman_top_half_loss": None, "ci95": [0.4, 0.95], "ceiling_loss": 0.9, "floor_strong_loss": 0.7, "seconds_search_condensed": 1.0,
+    "seconds_search_full": 9.0, "break_even_configs": None, "seconds_probe": 12.0,
+}  # fmt: skip
+
+
+def test_a_card_without_optional_fields_has_no_trace_of_them(tmp_path: Path) -> None:
+    graphs().save(tmp_path)
+    assert not {"probe", "command"} & set(json.loads((tmp_path / "card.json").read_text()))
+
+
+def test_amending_signs_anew_and_leaves_the_tensors(tmp_path: Path) -> None:
+    graphs().save(tmp_path)
+    before = (tmp_path / "data.safetensors").read_bytes()
+    amended = amend_card(tmp_path, probe=ProbeCard(**PROBE))
+    assert load_condensed(tmp_path).card == amended
+    assert amended.probe is not None
+    assert amended.probe.ci95 == (0.4, 0.95)
+    assert (tmp_path / "data.safetensors").read_bytes() == before
+
+
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a setting": (lambda c: c["settings"].update(lr=0.2), "checksum"),
     "the seed": (lambda c: c.update(seed=4), "checksum"),
@@ -125,6 +159,9 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a hash that is none": (lambda c: c["data"].update(sha256="../x"), "data.sha256"),
     "a size missing": (lambda c: c["sizes"].pop("val"), "sizes"),
     "a size of zero": (lambda c: c["sizes"].update(val=0), "sizes"),
+    "a light of its own": (lambda c: c.update(probe=PROBE | {"light": "blue"}), "probe.light"),
+    "a probe without figures": (lambda c: c.update(probe={"light": "red", "sentence": ""}), "probe.configs"),
+    "a probe added": (lambda c: c.update(probe=PROBE), "checksum"),
     "negative time": (lambda c: c.update(seconds=-1), "seconds"),
 }
 
@@ -254,6 +291,7 @@ def test_signature_covers_every_field_but_itself() -> None:
     others = {
         "method": "gcond", "settings": {}, "seed": 4, "steps": 8, "recipes": {}, "space": {}, "sizes": {}, "history": [], "seconds": 3.0,
         "versions": {}, "hardware": "x", "tensors_sha256": "1" * 64, "format": 1,
+        "command": "hcdc condense cora", "probe": ProbeCard(**PROBE),
         "data": DataCard(name="cora", sha256="1" * 64, kind="graph", num_classes=3),
     }  # fmt: skip
     assert set(others) | {"checksum"} == set(Card.model_fields)

@@ -47,7 +47,7 @@ def run(capsys: Any, *arguments: str | Path) -> tuple[int, str, str]:
 
 def condensed(capsys: Any, folder: Path, *flags: str) -> Path:
     out = folder / "out"
-    code, _, error = run(capsys, "condense", small.npz(folder), "--size", "9", "--out", out, *(flags or ("--method", "random")))
+    code, _, error = run(capsys, "condense", small.npz(folder), "--size", "9", "--no-probe", "--out", out, *(flags or ("--method", "random")))
     assert code == 0, error
     return out
 
@@ -72,7 +72,7 @@ def disk(tmp_path: Path) -> Any:
 
 def test_a_full_disk(capsys: Any, tmp_path: Path, disk: Path) -> None:
     """Condensing, checkpoint included, needs more than there is; what is left is resumed elsewhere or is nothing."""
-    code, text, error = run(capsys, "condense", small.npz(tmp_path), "--size", "9", "--out", disk / "out")
+    code, text, error = run(capsys, "condense", small.npz(tmp_path), "--size", "9", "--no-probe", "--out", disk / "out")
     assert (code, text) == (2, "")
     assert "No space left on device; nothing was changed" in error.splitlines()[-1]
     assert not (disk / "out" / "card.json").exists()

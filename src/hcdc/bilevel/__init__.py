@@ -2,7 +2,6 @@
 
 from hcdc.bilevel.adjoint import (
     Implicit,
-    SecondOrder,
     Solution,
     Unrolled,
     check_dependence,
@@ -22,9 +21,10 @@ from hcdc.bilevel.linear import (
     largest_eigenvalue,
 )
 from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Scored, Stochastic, Weighed, together
+from hcdc.bilevel.second_order import Gradients, SecondOrder, gradients
 
 __all__ = [
-    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Direct", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom",
+    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom",
     "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence", "descend",
-    "fit", "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
+    "fit", "gradients", "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
 ]  # fmt: skip

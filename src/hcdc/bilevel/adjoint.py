@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp, vmap
+from torch.func import grad, vmap
 
 from hcdc._tensors import expand, ravel, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel.linear import CG, LinearSolution, LinearSolver, Result
 from hcdc.bilevel.problem import Bilevel
+from hcdc.bilevel.second_order import SecondOrder, gradients
 from hcdc.errors import ConvergenceError, InputError
 
 
@@ -130,33 +130,6 @@ def _within(difference: Tensor, value: Tensor, share: float) -> Tensor:
     return (difference.norm(dim=1) <= share * value.norm(dim=1)).all()
 
 
-class SecondOrder(NamedTuple):
-    """Products with the second derivatives of the inner objective at B points; the graph is built once and reused."""
-
-    hessian: Callable[[Tensor], Tensor]
-    """[B, P] -> [B, P]: (H + damping I) v."""
-    mixed: Callable[[Tensor], Tensor]
-    """[B, P] -> [B, k]: M v."""
-    mixed_transposed: Callable[[Hyper], Tensor]
-    """batched hyper -> [B, P]: M^T u."""
-
-    @classmethod
-    def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
-        gradient = vmap(grad(lambda p, h: problem.inner(p, h, train)))
-        pullback = vjp(gradient, params, hyper)[1]
-
-        def hessian(vector: Tensor) -> Tensor:
-            return ravel(pullback(unravel(vector, params))[0]) + damping * vector
-
-        def mixed(vector: Tensor) -> Tensor:
-            return ravel(pullback(unravel(vector, params))[1])
-
-        def mixed_transposed(tangent: Hyper) -> Tensor:
-            return ravel(jvp(lambda h: gradient(params, h), (hyper,), (tangent,))[1])
-
-        return cls(hessian, mixed, mixed_transposed)
-
-
 def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any) -> None:
     """Raise `InputError` for a hyperparameter that reaches neither the inner nor the outer loss."""
     leaves = {key: value.detach().requires_grad_() for key, value in hyper.items()}
@@ -172,12 +145,9 @@ def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any,
         raise InputError("space", unused, rule, remedy)
 
 
-def _outer_gradients(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> tuple[Params, Hyper]:
-    return vmap(grad(lambda p, h: problem.outer(p, h, val), argnums=(0, 1)))(params, hyper)
-
-
 def _implicit(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, adjoint: Implicit) -> tuple[Hyper, Solution]:
-    partial, direct = _outer_gradients(problem, params, hyper, val)
+    with torch.no_grad():
+        _, partial, direct = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
     second = SecondOrder.at(problem, params, hyper, train, adjoint.damping)
     found = adjoint.solver.solve(second.hessian, ravel(partial))
     indirect = unravel(second.mixed(found.x), hyper)

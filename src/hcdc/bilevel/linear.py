@@ -67,19 +67,17 @@ class Neumann:
 
     def solve(self, product: Product, b: Tensor) -> LinearSolution:
         scale, used = self._scale(product, b)
-        term, total = b, b
-        alive = torch.ones_like(b[:, 0], dtype=torch.bool)
-        norm = b.norm(dim=1)
+        step, term, total = scale.unsqueeze(1), b, b
+        alive, norm = torch.ones_like(b[:, 0], dtype=torch.bool), b.norm(dim=1)
         for _ in range(self.terms):
-            term = term - scale.unsqueeze(1) * product(term)
-            grown = ~(term.norm(dim=1) <= 1.0001 * norm)
-            norm = term.norm(dim=1)
-            alive = alive & ~grown
-            total = torch.where(alive.unsqueeze(1), total + term, total)
-            term = torch.where(alive.unsqueeze(1), term, torch.zeros_like(term))
+            term = term - step * product(term)
+            bound, norm = 1.0001 * norm, term.norm(dim=1)
+            alive = alive & (norm <= bound)
+            term = torch.where(alive.unsqueeze(1), term, 0.0)
+            total = total + term
         trouble = Result.NEGATIVE_CURVATURE if self.scale is None else Result.DIVERGED
         result = torch.where(alive, int(Result.SUCCESS), int(trouble))
-        return _solution(scale.unsqueeze(1) * total, product, b, result, used + self.terms + 1)
+        return _solution(step * total, product, b, result, used + self.terms + 1)
 
     def _scale(self, product: Product, b: Tensor) -> tuple[Tensor, int]:
         if self.scale is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
-from hcdc.cli import commands, searching
+from hcdc.cli import commands, probing, running, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
@@ -21,16 +25,38 @@ DATA_HELP = (
     "an .npz or of a table in a .csv (its last column the target), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
-SPACE_HELP = "polyfilter, ppr, heat, sign, appnp (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
+SPACE_HELP = (
+    "polyfilter, ppr, heat, sign, appnp, graphnas (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
+)
+ALGORITHM_HELP = "grid, random, hypergradient, darts, darts-pt, reinforce, graphnas, or Optuna's tpe, cmaes, hyperband."
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
 Address = Annotated[str | None, typer.Option(help="ray: HOST:PORT of a cluster [default: a local one].")]
 Workers = Annotated[int | None, typer.Option(help="ray: processes of a local cluster [default: cores / threads].")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
+Work: TypeAlias = Callable[[], commands.Answer]
+F = TypeVar("F", bound=Callable[..., Work])
 
 
-@app.command()
+def command(function: F) -> F:
+    """Make a command of `function`, whose parameters are its flags: --json is added to them, the work that it returns is
+    done and its answer printed. Called as it is, `function` checks its arguments and does nothing yet."""
+
+    @functools.wraps(function)
+    def done(*, as_json: bool, **flags: Any) -> None:
+        _emit(function(**flags)(), as_json)
+
+    hints = get_type_hints(function, include_extras=True)
+    parameters = [value.replace(annotation=hints[name]) for name, value in inspect.signature(function).parameters.items()]
+    parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+    done.__dict__["__signature__"] = inspect.Signature(parameters)
+    done.__annotations__ = {each.name: each.annotation for each in parameters}
+    app.command()(done)
+    return function
+
+
+@command
 def condense(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
@@ -40,13 +66,13 @@ def condense(
     driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp [default: 3; ppr, heat: 10].")] = None,
+    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp and graphnas [default: 3; ppr, heat: 10].")] = None,
     basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
     regularise: Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")] = None,
     search: Annotated[
         list[str] | None, typer.Option(help="convnet: search depth, width, kernel, activation, pooling, decay, ...; repeatable.")
     ] = None,
-    criterion: Annotated[str, typer.Option(help="What S_val is calibrated by: loss or soft-accuracy.")] = "loss",
+    criterion: Annotated[str | None, typer.Option(help="By which S is read: loss, or soft-accuracy (the default where there are classes).")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
     relaxation: Annotated[str | None, typer.Option(help="hcdc on nasbench201: softmax, gumbel or gdas, a sampled cell [default: gdas].")] = None,
@@ -57,11 +83,11 @@ def condense(
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Make a condensed set of DATA in DIR."""
     given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
              "searched": tuple(search) if search else None}  # fmt: skip
@@ -70,12 +96,12 @@ def condense(
     choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
     images = {key: value for key, value in choices.items() if value is not None}
     request = commands.Condense(
-        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, images
+        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe, images
     )
-    _emit(commands.condense(request), as_json)
+    return partial(commands.condense, request)
 
 
-@app.command()
+@command
 def doctor(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
@@ -83,18 +109,31 @@ def doctor(
     method: Annotated[str, typer.Option(help="As of `hcdc condense`.")] = "hcdc",
     driver: Annotated[str, typer.Option(help="For hcdc: bank or algorithm1.")] = "bank",
     space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    criterion: Annotated[str, typer.Option(help="loss or soft-accuracy.")] = "loss",
+    criterion: Annotated[str | None, typer.Option(help="loss or soft-accuracy.")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     root: Root = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
-    family: dict[str, Any] = {"criterion": criterion}
+    family: dict[str, Any] = {} if criterion is None else {"criterion": criterion}
     request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
-    _emit(commands.doctor(request), as_json)
+    return partial(commands.doctor, request)
 
 
-@app.command()
+@command
+def probe(
+    folder: Folder,
+    configs: Annotated[int, typer.Option(help="Configurations to train on the full data.")] = 12,
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 2,
+    root: Root = None,
+    engine: Engine = "local",
+    address: Address = None,
+    workers: Workers = None,
+) -> Work:
+    """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
+    return partial(probing.probe, probing.Request(folder, configs, seeds, root, commands.Where(engine, address, workers)))
+
+
+@command
 def evaluate(
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to rank.")] = 80,
@@ -105,17 +144,16 @@ def evaluate(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
     request = commands.Evaluate(folder, configs, seeds, config_seed, cache, root, commands.Where(engine, address, workers))
-    _emit(commands.evaluate(request), as_json)
+    return partial(commands.evaluate, request)
 
 
-@app.command()
+@command
 def search(
     folder: Folder,
-    algorithm: Annotated[str, typer.Option(help="grid, random, hypergradient, or Optuna's tpe, cmaes, hyperband.")] = "random",
+    algorithm: Annotated[str, typer.Option(help=ALGORITHM_HELP)] = "random",
     trials: Annotated[int, typer.Option(help="Configurations to train; for a study that goes on, finished ones in all.")] = 80,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search kept in DIR; a study in --storage always goes on.")] = False,
@@ -127,24 +165,33 @@ def search(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+) -> Work:
     """Search hyperparameters on the condensed set in DIR."""
     where = commands.Where(engine, address, workers)
     request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where)
-    _emit(searching.search(request), as_json)
+    return partial(searching.search, request)
 
 
-@app.command()
-def show(folder: Folder, as_json: Json = False) -> None:
+@command
+def show(folder: Folder, card: Annotated[bool, typer.Option("--card", help="Print it as a README.md for the Hugging Face Hub.")] = False) -> Work:
     """Say what DIR holds."""
-    _emit(commands.show(folder), as_json)
+    return partial(commands.show, folder, card)
 
 
-@app.command()
-def verify(folder: Folder, as_json: Json = False) -> None:
+@command
+def verify(folder: Folder) -> Work:
     """Check that DIR is whole and unedited."""
-    _emit(commands.verify(folder), as_json)
+    return partial(commands.verify, folder)
+
+
+@command
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML: sections [condense], [search], [evaluate], whose keys are the flags.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted run of FILE has done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check FILE, say what condensing would need, and stop there.")] = False,
+) -> Work:
+    """Condense, search and judge as FILE says, in that order; a section that is absent is left out."""
+    return running.run(file, {"condense": condense, "search": search, "evaluate": evaluate}, resume=resume, dry_run=dry_run)
 
 
 def _emit(answer: commands.Answer, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from hcdc.errors import FormatError, InputError, RunExistsError
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
     from hcdc.data import Source
+    from hcdc.store import Card
 
 
 class Answer(NamedTuple):
@@ -80,13 +82,30 @@ class Condense:
     download: bool = False
     dry_run: bool = False
     where: Where = Where()
+    probe: bool = True
     images: dict[str, Any] = field(default_factory=dict[str, Any])
     """Choices of `hcdc.run.adjusted`, the folder "train_from" in the place of `train`."""
+
+    def line(self) -> str:
+        """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
+        renamed = {"regularisers": "regularise", "searched": "search"}
+        flags: dict[str, Any] = {"size": self.size, "val-size": self.val_size, "method": self.method, "driver": self.driver, "seed": self.seed,
+                                 "space": self.space, "steps": self.steps, "neighbours": self.neighbours}  # fmt: skip
+        flags |= {renamed.get(name, name): value for name, value in self.family.items()}
+        pictures = {name.replace("_", "-"): value for name, value in self.images.items()}
+        flags |= {name: value for name, value in pictures.items() if name not in ("soft-labels", "formation") or value not in (False, 1)}
+        words = ["hcdc", "condense", self.data]
+        for name, value in flags.items():
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [] if each is None else [f"--{name}"] if each is True else [f"--{name}", str(each)]
+        return shlex.join(words)
 
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
+    from hcdc.cli.probing import look
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
+    from hcdc.models import NasBench201
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
@@ -108,8 +127,11 @@ def condense(request: Condense) -> Answer:
         _refuse_a_run(request, checkpoint.exists)
         task = replace(task, engine=engine)
         condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
+        condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
+        if request.probe and not isinstance(task.condensed.problem, NasBench201):
+            look(request.out, condensed, source, engine)
     return show(request.out)
 
 
@@ -130,9 +152,11 @@ def _read(request: Condense) -> tuple[Source, Condenser, Task]:
 
 def doctor(request: Condense) -> Answer:
     """Check what `condense` would be asked for, without doing it."""
+    from hcdc.condense import fitted
     from hcdc.doctor import check
 
     source, method, task = _read(request)
+    method = fitted(method, task)
     checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 
@@ -156,14 +180,19 @@ class Evaluate:
     root: Path | None
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        from hcdc.evaluate import Judge, require_report
+
+        require_report()
+        Judge(self.configs, self.seeds, self.config_seed)
+
 
 def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
-    from hcdc.evaluate import Judge, require_report, verdict, write_report
+    from hcdc.evaluate import Judge, align, verdict, write_report
     from hcdc.store import Ledger, load_condensed, locked, write_json
 
-    require_report()
     folder = request.folder
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = load_condensed(folder)
@@ -174,14 +203,29 @@ def evaluate(request: Evaluate) -> Answer:
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        command = f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}"
-        report = write_report(folder / "report.html", condensed, evaluation, trials, command=command)
+        update(0, 1, "aligning")
+        found = align(condensed, source)
+        report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
-def show(folder: Path) -> Answer:
-    """The card, and the verdict where there is one."""
+def _history(request: Evaluate, card: Card) -> str:
+    """The commands that led to a report, as far as they are known, a line each."""
+    from hcdc.store import read_json
+
+    folder = shlex.quote(str(request.folder))
+    lines = [f"{card.command} --out {folder}"] if card.command else []
+    for path in sorted(request.folder.glob("search-*.json")):
+        facts = read_json(path)
+        if {"algorithm", "trials", "seed"} <= set(facts):
+            lines.append(f"hcdc search {folder} --algorithm {facts['algorithm']} --trials {facts['trials']} --seed {facts['seed']}")
+    lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
+    return "\n".join(lines)
+
+
+def show(folder: Path, as_readme: bool = False) -> Answer:
+    """The card, and the verdict where there is one; `as_readme` writes them for the Hugging Face Hub."""
     from hcdc.store import load_card, read_json
 
     card = load_card(folder)
@@ -196,17 +240,29 @@ def show(folder: Path) -> Answer:
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {', '.join(card.space)}; family: {family}",
     ]
+    lines += _probed(card, folder)
     path = folder / "evaluation.json"
     if path.is_file():
-        judged = read_json(path)
-        try:
-            lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}")
-        except (KeyError, TypeError) as error:
-            raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
-        facts["evaluation"] = judged
-    else:
-        lines.append(f"  not judged yet: hcdc evaluate {folder}")
-    return Answer(facts, tuple(lines))
+        facts["evaluation"] = read_json(path)
+    judged: Any = facts.get("evaluation")
+    try:
+        lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}" if "evaluation" in facts else f"  not judged yet: hcdc evaluate {folder}")
+        if as_readme:
+            from hcdc.integrations.huggingface import dataset_card
+
+            facts["readme"] = dataset_card(card, facts.get("evaluation"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
+    return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
+
+
+def _probed(card: Card, folder: Path) -> list[str]:
+    from hcdc.evaluate import first_look
+
+    found = first_look(card)
+    if found is None:
+        return [f"  not probed yet: hcdc probe {folder}"]
+    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
 
 
 def verify(folder: Path) -> Answer:

@@ -33,6 +33,16 @@ class Search:
     root: Path | None = None
     where: Where = Where()
 
+    def __post_init__(self) -> None:
+        from hcdc.evaluate import Guard
+        from hcdc.search import check_trials
+
+        check_trials(self.trials)
+        _searcher(self)
+        self.where.need(self.algorithm in ("grid", "random"), "algorithm", self.algorithm, "take grid or random, or leave --engine out")
+        if self.guard is not None:
+            Guard(self.guard)
+
 
 def search(request: Search) -> Answer:
     """Search on the condensed set; writes search-ALGORITHM.json with every trial.
@@ -42,12 +52,10 @@ def search(request: Search) -> Answer:
     """
     from hcdc.data import load
     from hcdc.evaluate import Guard, check_source, objective_for
-    from hcdc.search import check_trials, ranked
+    from hcdc.search import ranked
     from hcdc.store import Ledger, load_condensed, write_json
 
-    check_trials(request.trials)
     searcher, studies = _searcher(request)
-    request.where.need(request.algorithm in ("grid", "random"), "algorithm", request.algorithm, "take grid or random, or leave --engine out")
     folder = request.folder
     guard = None if request.guard is None else Guard(request.guard, ledger=Ledger(folder / "trainings"))
     condensed = load_condensed(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,22 @@ LIBRARIES = 600 * 2**20
 
 BANK = 6 * 2**30
 """Bytes that a bank may need."""
+
+
+LONG = 0.3
+"""Seconds beside which warming up does not count."""
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of one call; of the second where the first is so short that warming up would count."""
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - began
+        if seconds > LONG:
+            break
+    return seconds
 
 
 def fitted(method: Condenser, task: Task, memory: int = BANK) -> Condenser:

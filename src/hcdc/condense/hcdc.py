@@ -14,10 +14,10 @@ from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, together
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, not_finite
-from hcdc.condense.points import Measure, Points, descend, total_derivative
+from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
-from hcdc.errors import ConvergenceError, DataError
+from hcdc.errors import ConvergenceError, DataError, InputError
 from hcdc.spaces import Space
 from hcdc.store import Card, Groups, space_from_card
 
@@ -26,6 +26,9 @@ REJECTED = 20
 
 TINY = 1e-8
 """Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
+
+METRICS = {"align": "alignment_loss", "values": "values_loss", "accuracy": "accuracy_loss"}
+"""Names in the history of what the weights of the same name multiply; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,16 @@ DRIVERS: dict[str, type[Bank] | type[Algorithm1]] = {"Bank": Bank, "Algorithm1":
 class HCDC:
     """S_val learned so that hypergradients on it align with the real ones (Eq. (HCDC)).
 
-    Minimises `align` x mean over points of 1 - cos(g_S, g_T), plus `values` x (1 - Pearson correlation, over the batch,
-    of log outer_S with the real validation values), which matches these up to scale and shift; 0 drops a term. The real
-    value of a point is its standardised log outer_T less `accuracy` times its standardised validation accuracy: loss
-    and accuracy rank differently even on the full data, and this says which ranking S is to have. `train` makes S_train;
-    S_val starts from `start`; `structure=False` keeps its adjacency as it started; `soft` learns the labels of images too, as
-    probabilities.
+    Minimises, over batches of points,
+
+        `align` x mean of 1 - cos(g_S, g_T)  +  `values` x (1 - corr(log loss_S, log loss_T))
+        +  `accuracy` x (1 - corr(log(1 - p_S), -accuracy_T)),
+
+    where p_S is the mean probability of the true class (the soft accuracy) and corr Pearson's correlation, so that real
+    values are matched up to scale and shift; 0 drops a term. Loss and accuracy rank differently even on the full data;
+    here each has a reading of S_val of its own, and the problem's criterion says by which a search chooses. A problem
+    without a soft accuracy has no third term. `train` makes S_train; S_val starts from `start`; `structure=False` keeps
+    its adjacency as it started; `soft` learns the labels of images too, as probabilities.
     """
 
     train: Condenser = CENTROIDS
@@ -80,12 +87,18 @@ class HCDC:
     driver: Bank | Algorithm1 = field(default_factory=Bank)
     measure: Measure = field(default_factory=Measure)
     align: float = 1.0
-    values: float = 1.0
-    accuracy: float = 0.5
+    values: float = 2.0
+    accuracy: float = 2.0
     structure: bool = True
     soft: bool = False
-    lr: float = 1e-3
-    lr_structure: float = 3e-3
+    lr: float = 2e-3
+    lr_structure: float = 6e-3
+
+    def __post_init__(self) -> None:
+        weights = self.align, self.values, self.accuracy
+        if min(weights) < 0 or max(self.align, self.values) == 0:
+            rule = "must not be negative, nor both `align` and `values` be 0"
+            raise InputError("align, values, accuracy", weights, rule, "leave them at their defaults")
 
     @property
     def name(self) -> str:
@@ -147,7 +160,7 @@ class HCDC:
         added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, points.params)}
         if number == self._measurements() - 1:
             added = merged(added)
-        return added, {"points": float(points.count), "real_value": float(points.value.mean())}
+        return added, {"points": float(points.count), "real_loss": float(points.loss.mean())}
 
     def _follow(self, task: Task, state: Groups, driver: Algorithm1, number: int) -> tuple[Groups, dict[str, float]]:
         """Train, measure, update S_val and lambda: lines 3 to 8 of Algorithm 1 for all trajectories."""
@@ -162,7 +175,7 @@ class HCDC:
         params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + number, params=params)
         points, val = self.measure(task, train, params, hyper, number).sound(number), rebuild(task.real.val, state["val"])
         params, hyper = points.params, points.hyper
-        slope, _ = total_derivative(task.condensed.problem, params, hyper, points.sensitivity, val, self.measure.direct)
+        slope, _ = total_derivative(self.measure.aligned(task.condensed.problem), params, hyper, points.sensitivity, val, self.measure.direct)
         moved = descend(task, hyper, slope.detach(), driver.rate)
         return self._update(task, state | {"trajectory": packed(moved, params)}, points, number)
 
@@ -171,10 +184,10 @@ class HCDC:
         val = rebuild(task.real.val, state["val"])
         names = [name for name in val.learnable() if self.structure or name != "adjacency"]
         leaves = {name: val.learnable()[name].detach().requires_grad_() for name in names}
-        align, values = self.losses(task, points, val.replace(**leaves))
-        loss = self.align * align + self.values * values
+        terms = self.losses(task, points, val.replace(**leaves))
+        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-        health, metrics = state["health"], {"alignment_loss": float(align.detach()), "values_loss": float(values.detach())}
+        health, metrics = state["health"], {METRICS[name]: float(term.detach()) for name, term in terms.items()}
         scale = float(health["rate"]) * cosine(number, self._updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
         tensors, moments = adam_step(leaves, slopes, state["moments"], rates)
@@ -184,14 +197,19 @@ class HCDC:
         moved = val.replace(**tensors).project()
         return state | {"val": moved.tensors(), "moments": moments, "health": health | {"rejected": torch.zeros(())}}, metrics
 
-    def losses(self, task: Task, points: Points, val: Any) -> tuple[Tensor, Tensor]:
-        """(mean of 1 - cos(g_S, g_T), 1 - correlation of log values) over `points`, on the synthetic `val`."""
-        slope, value = total_derivative(task.condensed.problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
-        align = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
-        wanted = standard(points.value.clamp_min(TINY).log())
-        if self.accuracy:
-            wanted = wanted - self.accuracy * standard(points.accuracy)
-        return align, 1 - correlation(value.clamp_min(TINY).log(), wanted)
+    def losses(self, task: Task, points: Points, val: Any) -> dict[str, Tensor]:
+        """The terms of the loss over `points` on the synthetic `val`, by the names of their weights."""
+        problem, terms = task.condensed.problem, dict[str, Tensor]()
+        if self.align:
+            aligned = self.measure.aligned(problem)
+            slope, _ = total_derivative(aligned, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
+            terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
+        read = readings(problem, points.params, points.hyper, val)
+        if self.values:
+            terms["values"] = 1 - correlation(log(read["loss"]), log(points.loss))
+        if self.accuracy and "soft_accuracy" in read:
+            terms["accuracy"] = 1 - correlation(log(1 - read["soft_accuracy"]), -points.accuracy)
+        return terms
 
 
 def explored(measure: Measure, task: Task, train: Any, solver: Adam, start: TensorDict, seed: int) -> Points:
@@ -244,6 +262,11 @@ def softened(val: Any) -> Any:
     if not isinstance(val, ImageData) or not val.num_classes:
         raise DataError("soft", True, "labels are learned of images with classes only", "leave it out")
     return val.softened()
+
+
+def log(value: Tensor) -> Tensor:
+    """Of what may be 0."""
+    return value.clamp_min(TINY).log()
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:

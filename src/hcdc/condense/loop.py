@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -119,7 +119,8 @@ def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
 def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None) -> Recipe:
     """Inverse of `recipe_to_card`; raises `FormatError` for a family that does not ship.
 
-    An artefact never holds code: one that was made with a module of the user's own needs that again, as `problem`.
+    An artefact never holds code: one that was made with a module of the user's own needs that again, as `problem`, which
+    is read by the criterion of the card.
     Raises `InputError` without it, with another than the card describes, and with one where the family ships.
     """
     try:
@@ -140,11 +141,10 @@ def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None)
     if problem is None:
         rule = f"the artefact was made with a model of the user's own ({name}), which it does not hold"
         raise InputError("problem", None, rule, "from Python, pass problem=hcdc.ModuleProblem(model, space, num_classes)")
-    if any(problem.card()[field] != known.get(field) for field in ("num_classes", "criterion", "parameters")):
-        raise InputError(
-            "problem", problem, f"must be the model of the artefact ({name}), with its parameters and criterion", "make it as it was then"
-        )
-    return Recipe(problem, solver)
+    if any(problem.card()[field] != known.get(field) for field in ("num_classes", "parameters")):
+        raise InputError("problem", problem, f"must be the model of the artefact ({name}), with its parameters", "make it as it was then")
+    criterion = known.get("criterion", problem.criterion)
+    return Recipe(problem if problem.criterion == criterion else replace(problem, criterion=criterion), solver)
 
 
 READ_OFF = {"graph": ("num_features", "num_features"), "images": ("shape", "shape"), "table": ("columns", "widths")}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, hypergradients, sensitivities, together
+from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, gradients, hypergradients, sensitivities, together
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
 from hcdc.errors import ConvergenceError
@@ -22,23 +22,23 @@ RealGradient = Literal["path", "synthetic", "trained"]
 @dataclass(frozen=True)
 class Points:
     """B points: `params` and `hyper` batched, `sensitivity` d theta^S/d lambda as tensors [B, k, ...], `target` [B, k]
-    the real hypergradient g_T, `value` [B] the real validation criterion and `accuracy` [B] the real validation
-    accuracy, NaN where the problem has none."""
+    the real hypergradient g_T, `loss` [B] the real validation loss and `accuracy` [B] the real validation accuracy, NaN
+    where the problem has none."""
 
     params: Params
     hyper: Hyper
     sensitivity: Params
     target: Tensor
-    value: Tensor
+    loss: Tensor
     accuracy: Tensor
 
     @property
     def count(self) -> int:
-        return int(self.value.shape[0])
+        return int(self.loss.shape[0])
 
     def take(self, index: Tensor) -> Points:
         parts = (take(self.params, index), take(self.hyper, index), take(self.sensitivity, index))
-        return Points(*parts, self.target[index], self.value[index], self.accuracy[index])
+        return Points(*parts, self.target[index], self.loss[index], self.accuracy[index])
 
     def sound(self, step: int) -> Points:
         """The points that are finite throughout; `ConvergenceError` with `step` and the tensors at fault where none is."""
@@ -57,7 +57,7 @@ class Points:
         """Flat names, for a checkpoint; `from_tensors` is the inverse."""
         groups = {"params": self.params, "hyper": self.hyper, "sensitivity": self.sensitivity}
         out = {f"{group}.{key}": value for group, tensors in groups.items() for key, value in tensors.items()}
-        return out | {"target": self.target, "value": self.value, "accuracy": self.accuracy}
+        return out | {"target": self.target, "loss": self.loss, "accuracy": self.accuracy}
 
     @classmethod
     def from_tensors(cls, tensors: TensorDict) -> Points:
@@ -65,7 +65,7 @@ class Points:
             return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
         groups = (group("params"), group("hyper"), group("sensitivity"))
-        return cls(*groups, tensors["target"], tensors["value"], tensors["accuracy"])
+        return cls(*groups, tensors["target"], tensors["loss"], tensors["accuracy"])
 
     @classmethod
     def join(cls, parts: list[Points]) -> Points:
@@ -82,7 +82,8 @@ class Measure:
     data for every point. `direct=False` drops the direct terms of both, as the paper does. `real_batch` bounds the
     number of real validation images looked at by a call; on a graph, `neighbours` bounds how many of a node's neighbours
     a product with the graph reads, drawn anew in every call (`GraphData.thinned`). As many points are measured at once
-    as `memory` bytes hold.
+    as `memory` bytes hold. `gradients_of` says whose hypergradients are compared, those of the validation loss or of the
+    problem's own criterion, which may be another (`docs/ablations.md`).
     """
 
     synthetic: Implicit = Implicit(CG(1e-2, 15), damping=1e-3)
@@ -92,6 +93,13 @@ class Measure:
     real_batch: int | None = 2048
     neighbours: int | None = None
     memory: int = MEMORY
+    gradients_of: Literal["loss", "criterion"] = "loss"
+
+    def aligned(self, problem: Bilevel) -> Bilevel:
+        """The problem whose hypergradients are compared: `problem`, or under `gradients_of="loss"` the same with the loss
+        for its criterion."""
+        known: Any = problem
+        return replace(known, criterion="loss") if self.gradients_of == "loss" and getattr(problem, "criterion", "loss") != "loss" else problem
 
     def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
         """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
@@ -100,17 +108,20 @@ class Measure:
         parts: list[Points] = []
         for part in together(problem, val, batch_size(hyper), self.memory):
             some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
-            target, value = total_derivative(problem, some, point, slopes, val, self.direct)
+            with torch.no_grad():
+                target, _ = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
+                found = readings(problem, some, point, val)
             if self.real != "path":
                 target = self._implicit(task, some, point, val, seed)
-            parts.append(Points(some, point, slopes, target.detach(), value.detach(), _accuracy(problem, some, point, val)))
+            accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
+            parts.append(Points(some, point, slopes, target, found["loss"], accuracy))
         return Points.join(parts)
 
     def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
         """Eq. (IFT) with the real training loss [B, k], at `params` or at parameters trained on the real data."""
         at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=seed)
         adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
-        found, _ = hypergradients(task.condensed.problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
+        found, _ = hypergradients(self.aligned(task.condensed.problem), at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
         return ravel(found)
 
     def _real_val(self, task: Task, seed: int) -> Any:
@@ -122,22 +133,25 @@ class Measure:
         return val.take(torch.randperm(val.size, generator=generator)[: self.real_batch])
 
 
-def _accuracy(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> Tensor:
-    if not isinstance(problem, Scored):
-        return torch.full((batch_size(hyper),), float("nan"))
-    return vmap(lambda p, h: problem.metrics(p, h, val)["accuracy"])(params, hyper).detach()
+def readings(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> dict[str, Tensor]:
+    """What `problem` says of the models on `val`, each [B], differentiable: its metrics; "loss" alone, the criterion, where it
+    has none."""
+    if isinstance(problem, Scored):
+        return vmap(lambda p, h: problem.metrics(p, h, val))(params, hyper)
+    return {"loss": vmap(lambda p, h: problem.outer(p, h, val))(params, hyper)}
 
 
 def total_derivative(problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True) -> tuple[Tensor, Tensor]:
     """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], outer [B]), given d theta/d lambda.
 
     (d theta/d lambda)^T grad_theta outer + grad_lambda outer: linear in the validation gradients, so its derivative with
-    respect to tensors of `val` needs no third derivatives and no further solve.
+    respect to tensors of `val` needs no third derivatives and no further solve. Where gradients are disabled it cannot be
+    differentiated again, and keeps no more memory alive than one gradient.
     """
-    slopes, value = vmap(grad_and_value(lambda p, h: problem.outer(p, h, val), argnums=(0, 1)))(params, hyper)
+    value, slopes, explicit = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
     size = batch_size(hyper)
-    total = ravel(slopes[1]) if direct else torch.zeros_like(ravel(slopes[1]))
-    for key, slope in slopes[0].items():
+    total = ravel(explicit) if direct else torch.zeros_like(ravel(explicit))
+    for key, slope in slopes.items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
     return total, value
 

@@ -13,8 +13,9 @@ from hcdc.data.graphs import (
 from hcdc.data.images import ImageData, image_splits
 from hcdc.data.intake import Intake, read_graph
 from hcdc.data.nasbench201 import NasBench201Table
+from hcdc.data.pyg import from_pyg, to_pyg
 from hcdc.data.sbm import BlockModel, block_model
-from hcdc.data.sources import Source, fingerprint, from_pyg, kind_of, load
+from hcdc.data.sources import Source, fingerprint, kind_of, load
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import Column, TableData, TableEncoder, read_columns, shuffled_parts, table_splits
 
@@ -22,5 +23,5 @@ __all__ = [
     "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Intake", "NasBench201Table", "Real",
     "Source", "Sparse", "Splits", "TableData", "TableEncoder", "block_model", "check_examples", "example_splits", "fetch",
     "fingerprint", "from_pyg", "graph_splits", "image_splits", "kind_of", "load", "propagated", "read_columns", "read_graph",
-    "shuffled_parts", "symmetric_adjacency", "table_splits",
+    "shuffled_parts", "symmetric_adjacency", "table_splits", "to_pyg",
 ]  # fmt: skip

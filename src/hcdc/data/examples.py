@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from hcdc._tensors import TensorDict
 from hcdc.data.base import Splits
@@ -43,6 +44,10 @@ class Examples:
 
     def take(self, index: Tensor) -> Self:
         return replace(self, x=self.x[index], y=self.y[index])
+
+    def dataset(self) -> TensorDataset:
+        """The pairs (x, y) as a torch `Dataset`."""
+        return TensorDataset(self.x, self.y)
 
     def to(self, device: torch.device | str) -> Self:
         return replace(self, x=self.x.to(device), y=self.y.to(device))

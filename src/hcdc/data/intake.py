@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
 from hcdc.data.examples import Examples, check_examples
 from hcdc.data.graphs import GraphData
 from hcdc.data.images import ImageData
-from hcdc.data.sources import from_pyg
+from hcdc.data.pyg import from_pyg
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import TableEncoder, read_columns
 from hcdc.errors import DataError
@@ -91,40 +92,68 @@ def read_raw(given: Any, target: str | None, name: str) -> Raw:
         columns = {str(column): data[column] for column in (data.columns if hasattr(data, "columns") else data)}
         return _columns(columns, target, name)
     if hasattr(data, "column_names") and hasattr(data, "features"):
+        if not hasattr(data, "__len__"):
+            raise DataError(name, type(data).__name__, "streams, and all examples have to be at hand", "load it without streaming")
         return _columns({str(column): data[column] for column in data.column_names}, target or "label", name)
     source = getattr(data, "dataset", data)
-    if not isinstance(source, torch.utils.data.IterableDataset) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+    if not isinstance(source, IterableDataset) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise DataError(name, type(data).__name__, f"must be {KNOWN}", "convert it to one of these")
-    return _pairs(source, name)
+    return _pairs(_collated(data) if isinstance(data, DataLoader) else _items(source), name)
 
 
 def _columns(columns: Mapping[str, Any], target: str | None, name: str) -> Raw:
     if target is None or target not in columns:
         raise DataError("target", target, f"must name the label among the columns {list(columns)} of `{name}`", "pass target='...'")
     inputs = {column: values for column, values in columns.items() if column != target}
-    nested = [column for column, values in inputs.items() if len(values) and np.ndim(values[0] if not hasattr(values, "iloc") else values.iloc[0])]
+    nested = [column for column, values in inputs.items() if len(values) and np.ndim(_array(next(iter(values))))]
     if not nested:
         return Raw(read_columns(inputs, name), columns[target])
     if len(inputs) > 1:
         raise DataError(name, nested, "columns of arrays cannot stand beside others", "keep one column of inputs and the target")
-    stacked = np.stack([np.asarray(value) for value in inputs[nested[0]]])
-    return Raw(_tensor(stacked, nested[0]), columns[target])
+    return Raw(_stacked(list(inputs[nested[0]]), nested[0]), columns[target])
+
+
+def _items(source: Any) -> Iterable[Any]:
+    """The examples of a dataset, in its own order."""
+    return source if isinstance(source, IterableDataset) else (source[at] for at in range(len(source)))
+
+
+def _collated(loader: DataLoader[Any]) -> Iterable[Any]:
+    """The examples of a loader in the order of its dataset, after its `collate_fn` where that is of the user's own."""
+    if loader.collate_fn in (default_collate, default_convert):
+        yield from _items(loader.dataset)
+        return
+    for batch in DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn):
+        yield from zip(*batch, strict=True)
 
 
 def _pairs(source: Iterable[Any], name: str) -> Raw:
-    """All examples of a dataset of (input, label), in its own order; what it draws leaves the global generator alone."""
+    """All examples (input, label); what is drawn for them leaves the global generator alone."""
     with torch.random.fork_rng(devices=[]):
-        indexed = not isinstance(source, torch.utils.data.IterableDataset)
-        items: Iterable[Any] = (source[at] for at in range(len(source))) if indexed else source  # pyright: ignore
-        found = list(items)
+        found = list(source)
     if not found or any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in found):
         shown = type(found[0]).__name__ if found else "no examples"
         raise DataError(name, shown, "a dataset must give pairs (input, label)", "wrap it so that it does")
-    shapes = {tuple(np.shape(x)) for x, _ in found}
+    return Raw(_stacked([x for x, _ in found], name), torch.stack([torch.as_tensor(y) for _, y in found]))
+
+
+def _stacked(values: list[Any], name: str) -> Tensor:
+    """[n, ...] of n inputs of one shape."""
+    arrays = [_array(value) for value in values]
+    shapes = {tuple(np.shape(value)) for value in arrays}
     if len(shapes) > 1:
         raise DataError(name, sorted(shapes)[:3], "inputs must be of one shape", "pad or crop them in the dataset")
-    inputs = torch.stack([_tensor(x, name) for x, _ in found])
-    return Raw(inputs, torch.stack([torch.as_tensor(y) for _, y in found]))
+    return torch.stack([_tensor(value, name) for value in arrays])
+
+
+def _array(value: Any) -> Any:
+    """A picture of Pillow as floats [channels, height, width] in [-1, 1], anything else as it is."""
+    if not hasattr(value, "getbands"):
+        return value
+    pixels = np.asarray(value)
+    if pixels.dtype != np.uint8:
+        raise DataError("image", value.mode, "must have 8 bits a channel", "convert it to mode L or RGB")
+    return np.atleast_3d(pixels).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
 
 
 def _is_table(data: Any) -> bool:
@@ -134,7 +163,7 @@ def _is_table(data: Any) -> bool:
 def _tensor(value: Any, name: str) -> Tensor:
     """On the CPU, where condensing works; doubles become floats. Raises `DataError` for what no tensor can be made of."""
     try:
-        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.require(np.asarray(value), requirements="W"))
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(name, type(value).__name__, f"must become a tensor ({error})", "convert it to numbers of one shape") from error
     if tensor.device.type != "cpu":

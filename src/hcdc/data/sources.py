@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from hcdc._tensors import digest
-from hcdc.data.base import Splits
+from hcdc.data.base import Real, Splits
 from hcdc.data.cifar import BATCHES, read_cifar10
 from hcdc.data.examples import Examples
 from hcdc.data.graphs import GraphData, graph_splits
@@ -32,6 +32,7 @@ from hcdc.data.inductive import inductive
 from hcdc.data.layout import DAMAGE, data_folder
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.pickles import PARTS, check_planetoid
+from hcdc.data.pyg import FIELDS, from_pyg
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import TableData, read_columns, shuffled_parts, table_splits
@@ -43,7 +44,6 @@ TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
 WIDEST = 1 << 24
 """Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
-NPZ_FIELDS = ("edge_index", "y", "train_mask", "val_mask", "test_mask")
 
 
 Kind = Literal["graph", "images", "table", "examples"]
@@ -120,9 +120,9 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
     raise DataError("DATA", name, f"must be one of {known}, a graph in {folder / 'graphs'} or the path of an .npz or a .csv", "check the spelling")
 
 
-def fingerprint(splits: Splits[Any]) -> str:
-    """SHA-256 of all tensors of the three parts."""
-    return digest((f"{part}.{key}", value) for part, data in splits._asdict().items() for key, value in data.tensors().items())
+def fingerprint(parts: Splits[Any] | Real[Any]) -> str:
+    """SHA-256 of all tensors of all parts."""
+    return digest((f"{part}.{key}", value) for part, data in parts._asdict().items() for key, value in data.tensors().items())
 
 
 def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[GraphData]:
@@ -156,20 +156,13 @@ def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[G
             raise FormatError(f"{raw}: not the Planetoid files of {name} ({error}); fetch them again") from error
 
 
-def from_pyg(data: Any) -> Splits[GraphData]:
-    """`Splits` from any `torch_geometric.data.Data` with x, edge_index, y and the three masks."""
-    for field in ("x", *NPZ_FIELDS):
-        if getattr(data, field, None) is None:
-            raise DataError("data", f"no `{field}`", f"must have x, {', '.join(NPZ_FIELDS)}", "add the field")
-    x: Tensor = data.x.float()
-    features = Sparse.from_dense(x) if x.ndim == 2 and (x != 0).float().mean() < 0.2 else x
-    masks = (data.train_mask, data.val_mask, data.test_mask)
-    return graph_splits(features, data.edge_index, data.y, *masks)
-
-
 def load_npz(path: Path) -> Splits[GraphData]:
     """A graph from an .npz: features `x` [n, d] or as CSR (`x_indptr`, `x_indices`, `x_shape`, `x_data` unless
-    binary), `edge_index` [2, E], `y` [n] and the masks `train_mask`, `val_mask`, `test_mask` [n]."""
+    binary), `edge_index` [2, E], `y` [n] and the masks `train_mask`, `val_mask`, `test_mask` [n].
+
+    CSR features of which none is negative are taken for bags of words, whose rows are made to sum to 1, as in Planetoid;
+    dense ones stay as they are.
+    """
     if not path.is_file():
         raise DataError("DATA", str(path), "must be a file that exists", "check the path")
     try:
@@ -177,12 +170,12 @@ def load_npz(path: Path) -> Splits[GraphData]:
             fields = {name: archive[name] for name in archive.files}
     except (OSError, *DAMAGE) as error:
         raise FormatError(f"{path}: not a readable .npz of plain arrays ({error}); write it again with numpy.savez") from error
-    absent = [name for name in NPZ_FIELDS if name not in fields]
+    absent = [name for name in FIELDS if name not in fields]
     absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
     if absent:
         raise FormatError(f"{path}: fields {absent} are missing; see the layout in the documentation of `load_npz`")
     try:
-        tensors = {name: torch.from_numpy(_numbers(fields, name, "iub")) for name in NPZ_FIELDS}
+        tensors = {name: torch.from_numpy(_numbers(fields, name, "iub")) for name in FIELDS}
         x = torch.from_numpy(_numbers(fields, "x", "fiub")).float() if "x" in fields else _csr(fields)
     except DAMAGE as error:
         raise FormatError(f"{path}: arrays of a wrong type or shape ({error})") from error
@@ -199,7 +192,7 @@ def _numbers(fields: dict[str, Any], name: str, kinds: str) -> Any:
 
 
 def _csr(fields: dict[str, Any]) -> Sparse:
-    """Columns may come in any order in a row; entries that are given twice are summed."""
+    """Columns may come in any order in a row; entries that are given twice are summed; rows become shares where none is negative."""
     rows, columns = (int(value) for value in _numbers(fields, "x_shape", "iu"))
     if columns > WIDEST:
         raise ValueError(f"`x_shape` promises {columns} columns, may have {WIDEST}")
@@ -208,6 +201,9 @@ def _csr(fields: dict[str, Any]) -> Sparse:
     matrix = csr_matrix((data, indices, pointers), shape=(rows, columns))
     matrix.check_format(full_check=True)
     matrix.sum_duplicates()
+    if not (matrix.data < 0).any():
+        totals = np.asarray(matrix.sum(1)).ravel()
+        matrix.data /= np.repeat(np.where(totals > 0, totals, 1), np.diff(matrix.indptr)).astype(np.float32)
     crow, col = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
     return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(matrix.data), (rows, columns), check_invariants=True))
 

@@ -28,10 +28,15 @@ class Sparse:
         if csr.layout != torch.sparse_csr:
             raise TypeError(f"`csr` has layout {csr.layout}; build it with Sparse.from_coo or Sparse.from_dense")
         self.csr = csr
+        self._parts = _parts_of(csr)
         self.T = self if symmetric else transposed or Sparse(csr.to_sparse_coo().t().coalesce().to_sparse_csr(), self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_index"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_parts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._parts = _parts_of(self.csr)
 
     @classmethod
     def from_coo(cls, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Sparse:
@@ -63,9 +68,10 @@ class Sparse:
         """`index` [2, E] in row order and `values` [E]; while someone holds `index`, others are given the same tensor."""
         index = self._index() if self._index else None
         if index is None:
-            index = self.csr.to_sparse_coo().coalesce().indices()
+            crow, column, _ = self._parts
+            index = torch.stack([torch.repeat_interleave(crow.diff()), column])
             self._index = weakref.ref(index)
-        return index, self.csr.values()
+        return index, self._parts[2]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
         made = Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
@@ -129,6 +135,11 @@ class Sparse:
 
     def __matmul__(self, dense: Tensor) -> Tensor:
         return dense if self._unit else _Product.apply(self, dense)
+
+
+def _parts_of(csr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row pointers, columns and values, in the memory of `csr`; inside of a `torch.func` transform they cannot be asked for."""
+    return csr.crow_indices(), csr.col_indices(), csr.values()
 
 
 def _with_values(csr: Tensor, values: Tensor) -> Tensor:

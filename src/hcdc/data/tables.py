@@ -117,11 +117,15 @@ def read_column(name: str, values: Iterable[Any]) -> np.ndarray:
     array = np.asarray(values if isinstance(values, (np.ndarray, Tensor)) else list(values))
     if array.ndim != 1:
         raise DataError(name, list(array.shape), "a column is [n]", "split it into columns of one number each")
+    if array.dtype.kind in "mM":
+        raise DataError(
+            name, str(array.dtype), "dates and durations are no numbers", "give a number, as days since the first, or parts such as the month"
+        )
     if array.dtype.kind in "iuf":
         out = array.astype(np.float64)
         missing = int((~np.isfinite(out)).sum())
     else:
-        missing = sum(value is None or value != value or value == "" for value in array.tolist())
+        missing = sum(map(_absent, array.tolist()))
         out = np.asarray([str(value) for value in array.tolist()])
     if missing:
         raise DataError(name, f"{missing} of {len(out)} values missing or infinite", "values must be there", "drop or impute them first")
@@ -154,11 +158,7 @@ class TableEncoder:
 
     def __call__(self, columns: Mapping[str, np.ndarray], target: Any, train: Tensor | None = None) -> TableData:
         """Encoded rows; `train` are those in which every class must be, where they are among these."""
-        wanted = [column.name for column in self.columns]
-        if sorted(columns) != sorted(wanted):
-            differing = sorted(set(columns) ^ set(wanted))
-            raise DataError("x", differing, f"must have the columns of the training rows, {wanted}", "add or drop these")
-        x = torch.cat([column.encode(columns[column.name]) for column in self.columns], 1)
+        x = self.inputs(columns)
         values, classes = _target(self.target.name, target), len(self.target.categories)
         if len(values) != x.shape[0]:
             raise DataError(self.target.name, [len(values)], f"must have shape [{x.shape[0]}], one target a row", "give x and y of one length")
@@ -166,6 +166,14 @@ class TableEncoder:
         y = y.argmax(1) if classes else y.squeeze(1)
         check_examples(x, y, train, classes or None, unit="row")
         return TableData(x, y, classes, self.columns, self.target)
+
+    def inputs(self, columns: Mapping[str, np.ndarray]) -> Tensor:
+        """Encoded columns [n, d] of rows whose targets are not known."""
+        wanted = [column.name for column in self.columns]
+        if sorted(columns) != sorted(wanted):
+            differing = sorted(set(columns) ^ set(wanted))
+            raise DataError("x", differing, f"must have the columns of the training rows, {wanted}", "add or drop these")
+        return torch.cat([column.encode(columns[column.name]) for column in self.columns], 1)
 
 
 def _target(name: str, values: Any) -> np.ndarray:
@@ -178,6 +186,14 @@ def _target(name: str, values: Any) -> np.ndarray:
             raise DataError(name, int(array.min()), "classes are not negative", "renumber the classes, or give floats for a regression")
         return array.astype(str)
     return read_column(name, array)
+
+
+def _absent(value: Any) -> bool:
+    """None, NaN, an empty text, and pandas' NA, whose comparisons are neither true nor false."""
+    try:
+        return value is None or value == "" or bool(value != value)
+    except TypeError:
+        return True
 
 
 def _ordered(values: set[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,11 +11,8 @@ import torch
 from hcdc._tensors import TensorDict, ravel, stack, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import SecondOrder, together
-from hcdc.condense import HCDC, Bank, Condenser, Points, Task, peak_memory, total_derivative
+from hcdc.condense import HCDC, Bank, Condenser, Points, Task, peak_memory, timed, total_derivative
 from hcdc.data import GraphData
-
-LONG = 0.3
-"""Seconds beside which warming up does not count."""
 
 
 class Cost(NamedTuple):
@@ -39,7 +35,7 @@ def estimate(task: Task, method: Condenser) -> Cost:
     if isinstance(method, HCDC) and isinstance(method.driver, Bank) and not method.train.length():
         parts |= _bank(task, method, method.driver)
     elif method.length():
-        parts["steps"] = method.length() * _timed(lambda: method.step(task, state, 0))
+        parts["steps"] = method.length() * timed(lambda: method.step(task, state, 0))
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
 
 
@@ -57,10 +53,10 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     real = method.measure
     batch = points.take(torch.arange(driver.batch) % chunk)
     return {
-        "training": chunks * trainings * _timed(lambda: few.fit(hyper, train, seed=0)) / 3,
-        "solves": measurements * coordinates * _timed(lambda: _solve(task, method, params, hyper, train)),
-        "real hypergradients": measurements * _timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
-        "updates of S_val": driver.steps * _timed(lambda: _update(task, method, batch, val)),
+        "training": chunks * trainings * timed(lambda: few.fit(hyper, train, seed=0)) / 3,
+        "solves": measurements * coordinates * timed(lambda: _solve(task, method, params, hyper, train)),
+        "real hypergradients": measurements * timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
+        "updates of S_val": driver.steps * timed(lambda: _update(task, method, batch, val)),
     }
 
 
@@ -87,22 +83,12 @@ def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, m
     if most is not None and not isinstance(val, GraphData) and val.size > most:
         val = val.take(torch.arange(most))
     for part in together(problem, val, points.count, memory):
-        total_derivative(problem, take(points.params, part), take(points.hyper, part), take(points.sensitivity, part), val, direct)
+        some, slopes = take(points.params, part), take(points.sensitivity, part)
+        with torch.no_grad():
+            total_derivative(problem, some, take(points.hyper, part), slopes, val, direct)
 
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
     leaves: TensorDict = {name: value.detach().requires_grad_() for name, value in val.learnable().items() if method.structure or name != "adjacency"}
-    align, values = method.losses(task, points, val.replace(**leaves))
-    torch.autograd.grad(align + values, list(leaves.values()))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    """Seconds of one call; of the second where the first is so short that warming up would count."""
-    seconds = 0.0
-    for _ in range(2):
-        began = time.perf_counter()
-        action()
-        seconds = time.perf_counter() - began
-        if seconds > LONG:
-            break
-    return seconds
+    terms = method.losses(task, points, val.replace(**leaves))
+    torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(leaves.values()))

@@ -29,7 +29,7 @@ ERRORS = 2.0
 
 
 class Candidate(NamedTuple):
-    """A trial on S, and the real validation criterion of its configuration from each seed (lower is better)."""
+    """A trial on S, and what its configuration comes to on the real validation data from each seed (lower is better)."""
 
     trial: Trial
     real: tuple[float, ...]
@@ -94,8 +94,9 @@ class Guarded:
 class Guard:
     """Train the `keep` best different configurations of a search on the full data, in the order of S, from `seeds` seeds each.
 
-    They are trained as the card's `full` recipe says and judged by its criterion on the real validation data; test data
-    is not looked at. The configuration with the lowest mean is recommended.
+    They are trained as the card's `full` recipe says and judged on the real validation data, by their error (1 - accuracy)
+    where S is read by its soft accuracy, else by the recipe's criterion; test data is not looked at. The configuration with
+    the lowest mean is recommended.
 
     The guard stops before the last when S's first is still the best and the `BEATEN` candidates trained last both lost
     to it by more than seeds explain. The reason: all that are left rank below these two on S, so one of them could win
@@ -132,10 +133,12 @@ class Guard:
         kept = best_different(trials, self.keep)
         if not kept:
             raise InputError("trials", len(trials), "must hold one that was not pruned", "search with more trials")
+        by_accuracy = condensed.card.recipes["condensed"]["problem"].get("criterion") == "soft-accuracy"
         found = Guarded((), 0.0)
         for number, trial in enumerate(kept, 1):
             scores = self._scores(condensed, source, space or condensed.space, trial)
-            real = tuple(float(value) for value in scores.criterion["val"][:, 0])
+            judged = 1 - scores.accuracy["val"] if by_accuracy else scores.criterion["val"]
+            real = tuple(float(value) for value in judged[:, 0])
             found = Guarded((*found.candidates, Candidate(trial, real)), found.seconds + scores.seconds)
             if progress is not None:
                 progress(number, len(kept))

@@ -36,7 +36,8 @@ CLASSES = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#C
 
 METRICS = {
     "alignment_loss": "1 − cosine of\nhypergradients",
-    "values_loss": "1 − correlation\nof validation values",
+    "values_loss": "1 − correlation\nof validation losses",
+    "accuracy_loss": "1 − correlation\nwith accuracy",
     "distance": "distance of\ngradients",
 }
 """What the metrics of the condensers that ship are; another's are shown under their own names."""
@@ -179,6 +180,31 @@ def curves(history: Sequence[Mapping[str, float]], window: int = 9) -> Figure | 
         axes.margins(x=0.01)
     panels[-1, 0].set_xlabel("step of condensation")
     return _tidy(figure)
+
+
+def cosines(loss: Tensor, before: Tensor | None, after: Tensor) -> Figure:
+    """Cosines [n] of hypergradients at n points of the space, in the order of their real `loss` [n], best at the left.
+
+    Where there is a `before`, a line joins the two of a point: blue where it rose, orange where it fell.
+    """
+    figure = _figure(3.2)
+    axes: Axes = figure.subplots()
+    order = loss.argsort(stable=True)
+    at, last = list(range(1, len(order) + 1)), _list(after[order])
+    if before is not None:
+        first = _list(before[order])
+        axes.vlines(at, first, last, colors=[BLUE if low <= high else ORANGE for low, high in zip(first, last, strict=True)], lw=1.2, alpha=0.5)
+        axes.plot(at, first, ls="none", marker="o", ms=5, mfc="white", mec=GREY, mew=1.2, label=f"before (median {_median(before)})")
+    axes.plot(at, last, ls="none", marker="o", ms=5, color=BLUE, label=f"this set (median {_median(after)})")
+    axes.axhline(0, color=GREY, lw=0.8, zorder=0)
+    axes.set(ylabel="cosine", ylim=(-1.05, 1.05), xticks=[])
+    axes.set_xlabel("← best   by loss on the full data   worst →", fontsize=9)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, columnspacing=0.8, handletextpad=0.2)
+    return _tidy(figure)
+
+
+def _median(values: Tensor) -> str:
+    return f"{float(values.double().quantile(0.5)):.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def image_grid(x: Tensor, y: Tensor, columns: int = 10, limit: int = 100) -> Figure:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import Tensor
+from torch.nn import functional
 
+from hcdc.data import Column, TableData
 from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
+from hcdc.evaluate.alignment import Alignment
 from hcdc.evaluate.evaluation import Evaluation
 from hcdc.evaluate.verdict import score_of, show, verdict
 from hcdc.search import Trial, ranked
@@ -27,6 +30,9 @@ TEMPLATE = "report.html.jinja"
 DASH = "–"
 TOP = 10
 """Configurations in a table."""
+
+ROWS = 8
+"""Rows of a condensed table that are shown of each part."""
 
 DPI = 200
 """Two pixels of a figure to one of a screen at its full width."""
@@ -62,20 +68,32 @@ def require_report() -> None:
 
 
 def write_report(
-    path: Path, condensed: Condensed, evaluation: Evaluation, trials: Sequence[Trial] | None = None, *, command: str | None = None
+    path: Path,
+    condensed: Condensed,
+    evaluation: Evaluation,
+    trials: Sequence[Trial] | None = None,
+    *,
+    command: str | None = None,
+    alignment: Alignment | None = None,
 ) -> Path:
     """Write the page to `path`, whole or not at all, and return `path`; the same arguments give the same bytes.
 
-    `trials` are those of a search on the set, where there was one; `command` is the line that made the set, shown as it
-    is. No request leaves the page: styles and pictures are in it and there is no script. Raises `MissingExtraError`
-    without the extra `report`, `StorageError` where `path` cannot be written.
+    `trials` are those of a search on the set, where there was one; `command` holds the lines that led here, shown as they
+    are; `alignment` is what `align` measured. No request leaves the page: styles and pictures are in it and there is no
+    script. Raises `MissingExtraError` without the extra `report`, `StorageError` where `path` cannot be written.
     """
     path = Path(path)
-    write_bytes(path, render(condensed, evaluation, trials, command).encode(errors="replace"))
+    write_bytes(path, render(condensed, evaluation, trials, command, alignment).encode(errors="replace"))
     return path
 
 
-def render(condensed: Condensed, evaluation: Evaluation, trials: Sequence[Trial] | None = None, command: str | None = None) -> str:
+def render(
+    condensed: Condensed,
+    evaluation: Evaluation,
+    trials: Sequence[Trial] | None = None,
+    command: str | None = None,
+    alignment: Alignment | None = None,
+) -> str:
     """The page as text; every value is escaped."""
     try:
         from jinja2 import Environment, StrictUndefined
@@ -85,9 +103,10 @@ def render(condensed: Condensed, evaluation: Evaluation, trials: Sequence[Trial]
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(source)
     card, judged = condensed.card, verdict(evaluation.facts)
     with _plain_style():
-        pictures = {"ranking": ranking(evaluation), "bill": [bill(evaluation)], "curves": curves(condensed), "samples": samples(condensed)}
+        progress = [*curves(condensed), *cosines(alignment)]
+        pictures = {"ranking": ranking(evaluation), "bill": [bill(evaluation)], "progress": progress, "samples": samples(condensed)}
     return template.render(
-        card=card, unit=_unit(condensed), verdict=judged, light=LIGHTS[judged.light], **pictures,
+        card=card, unit=_unit(condensed), verdict=judged, light=LIGHTS[judged.light], **pictures, rows=rows(condensed),
         agreement=agreement(evaluation), costs=costs(evaluation.facts), top=top(evaluation), trials=tried(trials),
         made=made(condensed, evaluation, command), settings=flat(card.settings), recipes=flat(card.recipes), space=flat(card.space),
     )  # fmt: skip
@@ -133,8 +152,20 @@ def curves(condensed: Condensed) -> list[Picture]:
     return [] if figure is None else [picture(figure, "Progress of condensation", caption)]
 
 
+def cosines(found: Alignment | None) -> list[Picture]:
+    """One picture, or none where nothing was measured."""
+    if found is None:
+        return []
+    start = "" if found.before is None else "; before is what this set was learned from, real examples"
+    caption = (
+        f"At {len(found.loss)} points of the space, none of which condensing saw, the cosine between the hypergradient on this set and "
+        f"the one on the full data: 1 says that a step down is the same step, 0 that the two have nothing to do with each other{start}."
+    )
+    return [picture(plots.cosines(*found), "Direction of hypergradients", caption)]
+
+
 def samples(condensed: Condensed) -> list[Picture]:
-    """Images of both parts, or the graph of S_val; none of a table and of other examples, whose shape is not known."""
+    """Images of both parts, or the graph of S_val; none of a table and of other examples, which have `rows`."""
     val = condensed.val
     if condensed.card.data.kind in ("table", "examples"):
         return []
@@ -151,6 +182,34 @@ def samples(condensed: Condensed) -> list[Picture]:
         caption = "How strongly each pair of nodes is joined: bright squares along the diagonal are classes that keep to themselves."
         out.append(picture(plots.adjacency(val), "Edge weights of the validation graph", caption))
     return out
+
+
+def rows(condensed: Condensed) -> list[tuple[str, Table]]:
+    """The first rows of both parts of a table, decoded, or of examples that are vectors, with their titles."""
+    if condensed.card.data.kind not in ("table", "examples") or condensed.train.x.ndim != 2:
+        return []
+    parts = {"Training rows": condensed.train, "Validation rows": condensed.val}
+    return [(f"{title} ({min(ROWS, data.size)} of {data.size})", _decoded(data)) for title, data in parts.items()]
+
+
+def _decoded(data: Any) -> Table:
+    """The target first; of a category that is a mixture, the largest share."""
+    x, y = data.x[:ROWS].detach(), data.y[:ROWS].detach()
+    if not isinstance(data, TableData):
+        cells = [[text(label) if data.num_classes else number(label) for label in y.tolist()], *([number(v) for v in column] for column in x.T)]
+        return Table(("target", *(f"x{at}" for at in range(x.shape[1]))), list(zip(*cells, strict=True)))
+    encoded = [y.unsqueeze(1) if not data.num_classes else functional.one_hot(y, data.num_classes).float(), *x.split(list(data.widths), 1)]
+    columns = (data.target, *data.columns)
+    cells = [_column(column, part) for column, part in zip(columns, encoded, strict=True)]
+    return Table([column.name for column in columns], list(zip(*cells, strict=True)))
+
+
+def _column(column: Column, part: Tensor) -> list[str]:
+    """Values [n, width] as they were before they were encoded."""
+    if not column.categories:
+        return [number(float(value) * column.scale + column.mean) for value in part[:, 0]]
+    share, place = part.max(1)
+    return [column.categories[int(at)] + ("" if float(most) > 0.995 else f" ({percent(most)})") for most, at in zip(share, place, strict=True)]
 
 
 def _images(title: str, data: Any, limit: int = 100) -> Picture:
@@ -220,7 +279,7 @@ def made(condensed: Condensed, evaluation: Evaluation, command: str | None) -> T
         "Judged on": f"{facts['configs']} configurations drawn with seed {facts['config_seed']}, {facts['seeds']} trainings each",
         "Hardware": card.hardware,
         "Versions": ", ".join(f"{name} {release}" for name, release in card.versions.items()),
-        "Command": command,
+        "Commands": command or None,
     }
     return Table(("", ""), [[key, text(value)] for key, value in rows.items()])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from hcdc.store import UNITS
+from hcdc.store import UNITS, Card
 
 Light = Literal["green", "amber", "red"]
 
@@ -22,23 +22,43 @@ class Verdict(NamedTuple):
     lines: tuple[str, ...]
 
 
-def verdict(facts: dict[str, Any]) -> Verdict:
-    """Green: the ranking holds and beats what costs nothing. Amber: useful, with a caveat. Red: do not search on it."""
+def verdict(facts: Mapping[str, Any]) -> Verdict:
+    """The verdict on the facts of an `Evaluation`."""
+    light, sentence = light_of(facts)
+    return Verdict(light, sentence, _lines(facts))
+
+
+def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
+    """Green: the ranking holds and beats what costs nothing. Amber: useful, or undecided, with a caveat. Red: do not search on it."""
     rho, floor = facts["spearman_loss"], facts["floor_strong_loss"]
     low = facts["ci95"][0]
-    if rho is None or low is None or rho < 0.5 or low < 0.3:
-        light: Light = "red"
-        sentence = "Do not search on this set: its ranking of configurations is not that of the full data."
-    elif floor is not None and floor >= rho - MARGIN:
-        light = "amber"
-        sentence = "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
-    elif rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:
-        light = "amber"
-        sentence = "Good for telling bad configurations from good ones; retrain the best few on the full data before choosing."
-    else:
-        light = "green"
-        sentence = "Search on this set: it ranks configurations as the full data does."
-    return Verdict(light, sentence, _lines(facts))
+    if rho is None or low is None or rho < 0.5:
+        return "red", "Do not search on this set: its ranking of configurations is not that of the full data."
+    if low < 0.3:
+        return "amber", "Undecided: so few configurations leave it open whether the ranking holds; judge more of them before searching on this set."
+    if floor is not None and floor >= rho - MARGIN:
+        return "amber", "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
+    if rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:
+        return "amber", "Good for telling bad configurations from good ones; retrain the best few on the full data before choosing."
+    return "green", "Search on this set: it ranks configurations as the full data does."
+
+
+def first_look(card: Card) -> Verdict | None:
+    """What the probes of an artefact said, in four lines; None where it has none."""
+    probe = card.probe
+    if probe is None:
+        return None
+    facts = probe.model_dump() | {"seconds_condense": card.seconds}
+    low, high = probe.ci95
+    lines = (
+        f"Ranking of {probe.configs} probes by loss, {card.sizes['train']} {card.data.unit} against the full data: "
+        f"Spearman {show(probe.spearman_loss)} (95 % interval {show(low)} to {show(high)}, wide since probes are few).",
+        f"Possible at best (full data, another seed): {show(probe.ceiling_loss)}; for nothing (real examples chosen with care): "
+        f"{show(probe.floor_strong_loss)}.",
+        _bill(facts),
+        f"The probes took {show(probe.seconds_probe, 1)} s. A thorough judgement, with test data: hcdc evaluate.",
+    )
+    return Verdict(probe.light, probe.sentence, lines)
 
 
 def score_of(facts: Mapping[str, Any]) -> tuple[str, str]:
@@ -47,16 +67,10 @@ def score_of(facts: Mapping[str, Any]) -> tuple[str, str]:
     return name, {"accuracy": "accuracy", "r2": "R²"}[name]
 
 
-def _lines(facts: dict[str, Any]) -> tuple[str, ...]:
+def _lines(facts: Mapping[str, Any]) -> tuple[str, ...]:
     unit = next(unit for unit in UNITS.values() if unit in facts)
     score, word = score_of(facts)
     low, high = facts["ci95"]
-    gain = facts["break_even_configs"]
-    paid = (
-        f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
-        if gain is not None
-        else "never pays for itself here: the full data is as quick"
-    )
     return (
         f"Ranking of {facts['configs']} configurations by loss, {facts[unit]} {unit} against the full data: "
         f"Spearman {show(facts['spearman_loss'])} (95 % interval {show(low)} to {show(high)}).",
@@ -65,12 +79,24 @@ def _lines(facts: dict[str, Any]) -> tuple[str, ...]:
         f"Possible at best (full data, another seed): {show(facts['ceiling_loss'])}; for nothing (real examples): "
         f"{show(facts['floor_strong_loss'])} chosen with care, {show(facts['floor_random_loss'])} at random.",
         _picked(facts),
-        f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
-        f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}.",
+        _bill(facts),
     )
 
 
-def _picked(facts: dict[str, Any]) -> str:
+def _bill(facts: Mapping[str, Any]) -> str:
+    gain = facts["break_even_configs"]
+    paid = (
+        f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
+        if gain is not None
+        else "never pays for itself here: the full data is as quick"
+    )
+    return (
+        f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
+        f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}."
+    )
+
+
+def _picked(facts: Mapping[str, Any]) -> str:
     score, word = score_of(facts)
     picked, best, behind = facts[f"picked_test_{score}"], facts[f"best_test_{score}"], facts["regret_top5"]
     if score == "accuracy":

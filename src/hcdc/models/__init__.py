@@ -11,6 +11,7 @@ from hcdc.models.families import (
     problem_from_card,
     problem_to_card,
 )
+from hcdc.models.graphnas import GraphNasNet
 from hcdc.models.graphnet import GraphNet
 from hcdc.models.misfit import CRITERIA, Criterion, check_criterion, criterion_of, metrics_of, misfit
 from hcdc.models.module import Batch, GraphBatch, ModuleProblem, UserLoss, batch_of
@@ -21,7 +22,7 @@ from hcdc.models.tabular import Logistic, Mlp, Tabular
 
 __all__ = [
     "CRITERIA", "FAMILIES", "OPERATIONS", "Appnp", "Batch", "CellNetwork", "Classifier", "ConvMix", "ConvNet", "Criterion", "Draw",
-    "GraphBatch", "GraphFilter", "GraphNet", "Heat", "Logistic", "Mlp", "ModuleProblem", "NasBench201", "PolyFilter", "Ppr", "Sign",
+    "GraphBatch", "GraphFilter", "GraphNasNet", "GraphNet", "Heat", "Logistic", "Mlp", "ModuleProblem", "NasBench201", "PolyFilter", "Ppr", "Sign",
     "Tabular", "UserLoss", "augment", "batch_of", "check_criterion", "criterion_of", "draw", "metrics_of", "misfit", "problem_for",
     "problem_from_card", "problem_to_card",
 ]  # fmt: skip

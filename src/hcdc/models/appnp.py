@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models.classifier import glorot
 from hcdc.models.graphnet import GraphNet, Thinned
-from hcdc.models.mixture import activated, check_activations, first_units
+from hcdc.models.mixture import activated, check_activations, check_rising, first_units
 from hcdc.spaces import Axis, Choice
 
 
@@ -39,9 +38,9 @@ class Appnp(GraphNet):
         super().__post_init__()
         for name in ("steps", "widths", "alphas", "activations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        _rising("steps", self.steps)
-        _rising("widths", self.widths)
-        _rising("alphas", self.alphas)
+        check_rising("steps", self.steps)
+        check_rising("widths", self.widths)
+        check_rising("alphas", self.alphas)
         if max(self.alphas) >= 1:
             raise InputError("alphas", self.alphas, "must be less than 1", "use 0.1 and 0.2, as Gasteiger et al. do")
         check_activations(self.activations)
@@ -82,8 +81,3 @@ class Appnp(GraphNet):
             if k in self.steps:
                 total = total + weights[self.steps.index(k)] * z
         return total
-
-
-def _rising(name: str, values: Sequence[float]) -> None:
-    if len(values) < 2 or min(values) <= 0 or list(values) != sorted(set(values)):
-        raise InputError(name, values, "must be two or more positive numbers, from small to large", "sort them and drop repetitions")

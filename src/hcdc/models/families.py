@@ -14,13 +14,16 @@ from hcdc.models.appnp import Appnp
 from hcdc.models.classifier import Classifier
 from hcdc.models.convmix import ConvMix
 from hcdc.models.convnet import ConvNet
+from hcdc.models.graphnas import GraphNasNet
 from hcdc.models.graphnet import GraphNet
 from hcdc.models.nasbench201 import NasBench201
 from hcdc.models.polyfilter import Heat, PolyFilter, Ppr
 from hcdc.models.sign import Sign
 from hcdc.models.tabular import Logistic, Mlp, Tabular
 
-GRAPH_FAMILIES: dict[str, type[GraphNet]] = {"polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp}
+GRAPH_FAMILIES: dict[str, type[GraphNet]] = {
+    "polyfilter": PolyFilter, "ppr": Ppr, "heat": Heat, "sign": Sign, "appnp": Appnp, "graphnas": GraphNasNet,
+}  # fmt: skip
 IMAGE_FAMILIES: dict[str, type[ConvMix] | type[ConvNet] | type[NasBench201]] = {
     "convmix": ConvMix, "convnet": ConvNet, "nasbench201": NasBench201,
 }  # fmt: skip

@@ -25,7 +25,7 @@ HIGHEST = 1000
 """Power of the graph beyond which nothing is left to be read."""
 
 LAYERS = (("w1", "b1"), ("w2", "b2"))
-"""The parameters of each of the two layers, by name, in every graph family."""
+"""The parameters of each of the two layers, by name, that every graph family has."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class GraphNet(Classifier):
     def further(self) -> dict[str, Axis]:
         return {name: axis for regulariser in self.regularisers for name, axis in REGULARISERS[regulariser].items()}
 
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """The parameters of each layer, on which its decay acts; a family that has more names them too."""
+        return LAYERS
+
     def graph(self, hyper: Hyper, data: GraphData) -> Tensor | Sparse | Thinned:
         """What multiplies features: Â, or Â_p under "edge_drop"."""
         return Thinned(data, 1 - hyper["edge_drop"][0]) if "edge_drop" in self.regularisers else data.propagation
@@ -69,7 +73,7 @@ class GraphNet(Classifier):
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         if "decay" not in self.regularisers:
             return super().penalty(params, hyper)
-        squares = [squared({name: params[name] for name in layer}) for layer in LAYERS]
+        squares = [squared({name: params[name] for name in layer}) for layer in self.layers()]
         return (10 ** hyper["decay"] * torch.stack(squares)).sum() / 2
 
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:

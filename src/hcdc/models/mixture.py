@@ -31,6 +31,11 @@ def check_activations(names: Sequence[str]) -> None:
         raise InputError("activations", names, f"must be two or more of {', '.join(ACTIVATIONS)}, each once", "choose among these")
 
 
+def check_rising(name: str, values: Sequence[float]) -> None:
+    if len(values) < 2 or min(values) <= 0 or list(values) != sorted(set(values)):
+        raise InputError(name, values, "must be two or more positive numbers, from small to large", "sort them and drop repetitions")
+
+
 def mixed(weights: Tensor, options: Sequence[Tensor]) -> Tensor:
     """sum_i weights_i options_i of `weights` [options], one-hot for one of them."""
     total = weights[0] * options[0]

@@ -102,8 +102,9 @@ class ModuleProblem:
         return criterion_of(self.outputs(params, hyper, data), data.labels(), self.num_classes, self.criterion)
 
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-        """See `metrics_of`."""
-        return metrics_of(self.outputs(params, hyper, data), data.labels(), self.num_classes)
+        """See `metrics_of`; the loss is `val_loss` where there is one."""
+        found = metrics_of(self.outputs(params, hyper, data), data.labels(), self.num_classes)
+        return found if self.val_loss is None else found | {"loss": self.outer(params, hyper, data)}
 
     def outputs(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
         """[m, classes], or [m] of a regression, a row an example that enters the loss."""

@@ -2,10 +2,13 @@
 
 from hcdc.store.artefact import (
     CARD,
+    TENSORS,
     UNITS,
     Card,
     Condensed,
     DataCard,
+    ProbeCard,
+    amend_card,
     hardware,
     library_versions,
     load_card,
@@ -19,7 +22,7 @@ from hcdc.store.files import StorageError, locked, read_json, read_tensors, writ
 from hcdc.store.ledger import Ledger
 
 __all__ = [
-    "CARD", "UNITS", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "StorageError", "hardware", "library_versions",
-    "load_card", "load_condensed", "locked", "numerics", "read_json", "read_tensors", "space_from_card", "space_to_card", "write_bytes",
-    "write_json", "write_tensors",
+    "CARD", "TENSORS", "UNITS", "Card", "Checkpoint", "Condensed", "DataCard", "Groups", "Ledger", "ProbeCard", "StorageError",
+    "amend_card", "hardware", "library_versions", "load_card", "load_condensed", "locked", "numerics", "read_json", "read_tensors",
+    "space_from_card", "space_to_card", "write_bytes", "write_json", "write_tensors",
 ]  # fmt: skip

@@ -69,8 +69,35 @@ class DataCard(BaseModel):
         return cls(name=name, sha256=sha256, kind=kind, num_classes=data.num_classes, columns=columns)
 
 
+class ProbeCard(BaseModel):
+    """What a few configurations, trained on S and on the full data after condensing, say of the ranking on S.
+
+    Figures are named as in the facts of an evaluation; what could not be had is None.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    light: Literal["green", "amber", "red"]
+    sentence: str
+    configs: int = Field(ge=1)
+    seeds: int = Field(ge=1)
+    config_seed: int
+    spearman_loss: float | None
+    spearman_top_half_loss: float | None
+    ci95: tuple[float | None, float | None]
+    ceiling_loss: float | None
+    floor_strong_loss: float | None
+    seconds_search_condensed: float = Field(ge=0)
+    seconds_search_full: float = Field(ge=0)
+    break_even_configs: int | None
+    seconds_probe: float = Field(ge=0)
+
+
 class Card(BaseModel):
-    """Everything about an artefact that is not a tensor; `recipes` rebuild what it was condensed for."""
+    """Everything about an artefact that is not a tensor; `recipes` rebuild what it was condensed for.
+
+    `command` is the line that made it, without its --out, where there was one; `probe` what a first look at its ranking
+    said. Neither is written where it is absent, so that cards without them stay what they were.
+    """
 
     model_config = ConfigDict(extra="forbid")
     format: Literal[1] = 1
@@ -86,6 +113,8 @@ class Card(BaseModel):
     seconds: float = Field(ge=0)
     versions: dict[str, str]
     hardware: str
+    command: str | None = None
+    probe: ProbeCard | None = None
     tensors_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     checksum: str = ""
 
@@ -101,6 +130,11 @@ class Card(BaseModel):
     def _as_written(cls, value: Any) -> Any:
         """What JSON makes of it (a tuple becomes a list), so that a card is equal to what is read back."""
         return json.loads(json.dumps(value))
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in ("command", "probe")}
 
     def signature(self) -> str:
         """SHA-256 of the card's other fields, by which an edit is seen."""
@@ -156,6 +190,14 @@ def load_condensed(folder: str | Path) -> Condensed:
     except HcdcError as error:
         raise FormatError(f"{folder / CARD}: field `space` is not a search space ({error})") from error
     return Condensed(train, val, card)
+
+
+def amend_card(folder: Path, **fields: Any) -> Card:
+    """The card in `folder` with other values of `fields`, signed and written anew; its tensors stay as they are."""
+    card = load_card(folder).model_copy(update=fields)
+    card = card.model_copy(update={"checksum": card.signature()})
+    write_json(folder / CARD, card.model_dump())
+    return card
 
 
 def load_card(folder: Path) -> Card:

@@ -1,0 +1,65 @@
+"""What `hcdc probe` does, and `hcdc condense` after condensing, free of flags."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hcdc.cli.commands import Answer, Where, bar, show
+
+if TYPE_CHECKING:
+    from hcdc.data import Source
+    from hcdc.engine import Engine
+    from hcdc.evaluate import Probe
+    from hcdc.store import Condensed
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `hcdc probe`."""
+
+    folder: Path
+    configs: int
+    seeds: int
+    root: Path | None = None
+    where: Where = Where()
+
+
+def probe(request: Request) -> Answer:
+    """Probe an artefact whatever it takes, in the place of what earlier probes said."""
+    from hcdc.data import load
+    from hcdc.evaluate import Probe
+    from hcdc.store import Ledger, load_condensed, locked
+
+    probe = Probe(request.configs, request.seeds, Ledger(request.folder / "trainings"))
+    condensed = load_condensed(request.folder)
+    source = load(condensed.card.data.name, request.root)
+    with locked(request.folder), request.where.opened() as engine:
+        _take(probe, request.folder, condensed, source, engine)
+    return show(request.folder)
+
+
+def look(folder: Path, condensed: Condensed, source: Source, engine: Engine) -> None:
+    """Probe what was just saved in `folder`, unless it would take longer than may be taken unasked."""
+    from hcdc.evaluate import Probe, probe_limit
+
+    probe, most = Probe(), probe_limit(condensed)
+    expected = probe.cost(condensed, source)
+    if expected > most:
+        sys.stderr.write(
+            f"not probed: {probe.configs} configurations, {probe.seeds} trainings each, would take about {expected:.0f} s, "
+            f"of {most:.0f} s that are taken unasked; ask for it: hcdc probe {folder}\n"
+        )
+        return
+    _take(probe, folder, condensed, source, engine)
+
+
+def _take(probe: Probe, folder: Path, condensed: Condensed, source: Source, engine: Engine) -> None:
+    from hcdc.store import amend_card
+
+    with bar("probing") as update:
+        probe = replace(probe, engine=engine)
+        found = probe(condensed, source, lambda label, done, total: update(done, total, f"probing on {label}"))
+    amend_card(folder, probe=found.card.probe)

@@ -1,0 +1,84 @@
+"""Do the hypergradients on S point where the real ones do: before it was learned, and after."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hcdc._tensors import stack, take
+from hcdc._typing import Hyper
+from hcdc.bilevel import together
+from hcdc.condense import Budget, Coreset, Measure, Task, recipes_of, total_derivative
+from hcdc.data import Source
+from hcdc.errors import ConvergenceError, InputError
+from hcdc.evaluate.evaluation import check_source
+from hcdc.models import ModuleProblem, batch_of
+from hcdc.store import Condensed
+
+SEED = 1_618
+"""Draws the points, which are none of those that a condensation measures."""
+
+LEAST = 1e-12
+"""A norm below which a hypergradient has no direction."""
+
+
+class Alignment(NamedTuple):
+    """At n points of the space: `loss` [n] of the real validation data, and the cosines [n] of the hypergradient on S with
+    the real one. `before` is that of the real examples from which S_val was learned, None for a method that learns none."""
+
+    loss: Tensor
+    before: Tensor | None
+    after: Tensor
+
+
+def align(condensed: Condensed, source: Source, points: int = 24, problem: ModuleProblem | None = None) -> Alignment | None:
+    """cos(g_S, g_T) at `points` points drawn from the relaxed space, theta trained on S_train; None where none is finite.
+
+    Both are total derivatives along theta^S(lambda), as `Measure` takes them by default, whatever was condensed by.
+    Raises `InputError` when `source` is not the data that `condensed` was made from.
+    """
+    check_source(condensed, source)
+    if points < 1:
+        raise InputError("points", points, "must be at least 1", "ask for one point or more")
+    recipes, real, card = recipes_of(condensed, problem), source.splits.real, condensed.card
+    if problem is not None:
+        for part in real:
+            batch_of(part)  # outside of any transform, so that it is kept
+    task = Task(recipes["condensed"], recipes["full"], real, condensed.space, Budget(**card.sizes), card.seed)
+    generator, start = task.generator(SEED), start_of(condensed, task)
+    hyper = stack([task.space.interior(generator) for _ in range(points)])
+    found: list[Alignment] = []
+    for part in together(task.condensed.problem, condensed.train, points):
+        with contextlib.suppress(ConvergenceError):
+            found.append(_measured(task, condensed, start, take(hyper, part)))
+    if not found:
+        return None
+    before = [each.before for each in found if each.before is not None]
+    return Alignment(torch.cat([each.loss for each in found]), torch.cat(before) if before else None, torch.cat([each.after for each in found]))
+
+
+def _measured(task: Task, condensed: Condensed, start: Any, hyper: Hyper) -> Alignment:
+    """At the points of `hyper` that are finite throughout; `ConvergenceError` where none is."""
+    measure = Measure()
+    problem = measure.aligned(task.condensed.problem)
+    params = task.condensed.fit(hyper, condensed.train, seed=SEED)
+    points = measure(task, condensed.train, params, hyper, SEED).sound(0)
+
+    def cosine(val: Any) -> Tensor:
+        slope, _ = total_derivative(problem, points.params, points.hyper, points.sensitivity, val)
+        return functional.cosine_similarity(slope.detach(), points.target, dim=1, eps=LEAST)
+
+    return Alignment(points.loss, None if start is None else cosine(start), cosine(condensed.val))
+
+
+def start_of(condensed: Condensed, task: Task) -> Any:
+    """The real examples from which the S_val of a set made by HCDC was learned; None for other methods."""
+    start = dict(condensed.card.settings.get("start") or {}) if condensed.card.settings.get("type") == "HCDC" else {}
+    if start.pop("type", "") != Coreset.__name__ or set(start) != {each.name for each in fields(Coreset)}:
+        return None
+    return Coreset(**start).select(task.real.val, task.budget.val, task.generator(3))
