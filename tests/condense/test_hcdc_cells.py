@@ -24,7 +24,7 @@ CARD = DataCard(name="small", sha256="0" * 64, kind="images", num_classes=3)
 FAMILY = NasBench201(3, shape=(1, 4, 4), channels=2, activation="softplus", weight_decay=0.05)
 BANK = CellBank(starts=4, steps=3, batch=3)
 PLAIN = CellMeasure(bf16=False, chunk=16)
-FIXED = Implicit(Neumann(3, scale=0.02), damping=0.1)
+FIXED = Implicit(Neumann(3, scale=0.02), damping=2.0)
 """A fixed polynomial of the Hessian, so that both orders of the products are one number."""
 
 

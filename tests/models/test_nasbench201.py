@@ -11,7 +11,7 @@ from torch.func import vmap
 
 from hcdc._tensors import stack, take
 from hcdc.data import ImageData
-from hcdc.errors import InputError, SpaceError
+from hcdc.errors import DataError, InputError, SpaceError
 from hcdc.models import NasBench201
 from hcdc.spaces import OPS, Cell, Choice, Real, sample_cells
 from tests.cases import generator, normal
@@ -194,3 +194,21 @@ def test_weights_of_another_shape(shape: tuple[int, ...]) -> None:
     problem = family()
     with pytest.raises(InputError, match=r"`op` = .* must be \[6, 5\].*Cell.weights"):
         problem.logits(params_of(problem), {"op": torch.ones(shape)}, images(), {})
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (4, 3, 16, 16)])
+def test_images_of_another_size_or_channel_count_are_refused(shape: tuple[int, ...]) -> None:
+    data = ImageData(torch.zeros(shape), torch.arange(4) % 3, 3)
+    for network, hyper in ((family(), {"op": soft()}), (family().network(BIASED), {})):
+        with pytest.raises(DataError, match=r"^`x` = .*the model takes \(3, 8, 8\)"):
+            network.logits(network.init({}, generator(0)), hyper, data, {})
+
+
+def test_a_sampled_cell_is_weighed_by_its_own_weights_alone() -> None:
+    """Equal to the soft forward where the others are 0, whatever they are."""
+    problem, data = family(), images()
+    params, network = params_of(problem), problem.network(BIASED, fused=False)
+    gates = BIASED.weights().double() * soft(3)
+    own = {name: params[name] for name in network.init({}, generator(0))}
+    found = network.logits(own, {"op": gates + (1 - BIASED.weights()) * 7}, data, {})
+    torch.testing.assert_close(found, problem.logits(params, {"op": gates}, data, {}))

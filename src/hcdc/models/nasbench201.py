@@ -149,6 +149,7 @@ class NasBench201(Classifier):
         return [[(op, weights[edge, o]) for o, op in enumerate(OPS) if op != "none"] for edge in range(len(EDGES))]
 
     def logits(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:
+        data.check_shape(self.shape)
         plan = self.plan(hyper)
         h = self.normalise(functional.conv2d(data.x, params["stem.weight"], padding=1), params, "stem")
         for stage in range(STAGES):
