@@ -91,6 +91,16 @@ def test_without_alignment_the_pull_is_that_of_the_loss_alone() -> None:
     torch.testing.assert_close(point.pull(FAMILY, job.real.val, (torch.zeros(30), q), 1000)["x"], small_p, rtol=1e-3, atol=1e-6)
 
 
+def test_a_cell_through_which_nothing_flows_pulls_nothing() -> None:
+    job = task()
+    at = Architecture("gdas", 1.0, Cell(("none",) * 6).weights(), torch.zeros(6, 5))
+    network = at.network(FAMILY)
+    point = PLAIN(job, job.real.train, network.init({}, generator(0)), at, 0)
+    assert len(point.gates) == 0
+    assert not point.target.any()
+    assert not point.pull(FAMILY, job.real.val, (torch.ones(30), torch.ones(())), 16)["x"].any()
+
+
 def test_a_point_survives_a_checkpoint() -> None:
     job, point, _ = measured("gdas", fixed=False)
     again = CellPoint.from_tensors(point.tensors(), "gdas", 0.7)

@@ -98,7 +98,7 @@ class CellPoint:
         total, value = torch.zeros(len(self.gates)), torch.zeros(())
         for part, share in parts(val, chunk):
             outer = share * network.outer(params, {"gate": gate}, part)
-            direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()])
+            direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], materialize_grads=True)
             total = total + direct + self.along(dict(zip(params, slopes, strict=True)))
             value = value + outer.detach()
         return self.jacobian.T @ total, value
@@ -129,11 +129,18 @@ class CellPoint:
             outer = network.outer(params, {"gate": gate}, part.replace(**leaves))
             scalar = weights[1] * outer
             if second:
-                direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], create_graph=True)
+                direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], create_graph=True, materialize_grads=True)
                 scalar = scalar + direct @ p + sum((slope * ahead[name]).sum() for name, slope in zip(params, slopes, strict=True))
-            for name, slope in zip(leaves, torch.autograd.grad(share * scalar, list(leaves.values())), strict=True):
+            for name, slope in derivatives(share * scalar, leaves).items():
                 found.setdefault(name, []).append(slope)
         return {name: torch.cat(slopes) for name, slopes in found.items()}
+
+
+def derivatives(scalar: Tensor, leaves: TensorDict) -> TensorDict:
+    """Of `scalar` in `leaves`; 0 in what it does not depend on, as where nothing of an image reaches the output of a cell."""
+    if not scalar.requires_grad:
+        return {name: torch.zeros_like(value) for name, value in leaves.items()}
+    return dict(zip(leaves, torch.autograd.grad(scalar, list(leaves.values()), materialize_grads=True), strict=True))
 
 
 @dataclass(frozen=True)
