@@ -130,7 +130,8 @@ class CellPoint:
             scalar = weights[1] * outer
             if second:
                 direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], create_graph=True, materialize_grads=True)
-                scalar = scalar + direct @ p + sum((slope * ahead[name]).sum() for name, slope in zip(params, slopes, strict=True))
+                indirect = [(slope * ahead[name]).sum() for name, slope in zip(params, slopes, strict=True)]
+                scalar = scalar + direct @ p + torch.stack(indirect).sum()
             for name, slope in derivatives(share * scalar, leaves).items():
                 found.setdefault(name, []).append(slope)
         return {name: torch.cat(slopes) for name, slopes in found.items()}

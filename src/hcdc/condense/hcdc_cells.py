@@ -61,7 +61,8 @@ class CellPaths:
 class CellHCDC:
     """S_val learned so that hypergradients in the architecture parameters alpha [6, 5] align with the real ones.
 
-    The losses are those of `HCDC`. `relaxation` and `temperature` say what is computed at alpha (`relaxed`): "softmax" and
+    Minimises, over the points of a step, `align` x mean of 1 - cos(g_S, g_T) plus `values` x (1 - Pearson's correlation of log
+    outer_S with standardised log outer_T less `accuracy` times the standardised real accuracy). `relaxation` and `temperature` say what is computed at alpha (`relaxed`): "softmax" and
     "gumbel" all 24 operations, "gdas" one sampled cell, which is what a CPU can do. No sampled cell computes what one of
     `avoid` computes, so that these can be evaluated on. `soft` learns labels too, from one-hot ones, at `lr_labels`;
     `formation` learns images at 1 / formation of each side (`shrunk`). `bf16` trains under autocast to bfloat16.
@@ -222,8 +223,8 @@ class CellHCDC:
         some = self._val(task, leaves, labels).take(order)
         align, values, pulled = self.losses(task, points, some.replace(**{name: value.detach() for name, value in some.learnable().items()}))
         loss = self.align * align + self.values * values
-        seen = sum((slope * some.learnable()[name]).sum() for name, slope in pulled.items())
-        slopes = dict(zip(leaves, torch.autograd.grad(seen, list(leaves.values())), strict=True))  # pyright: ignore[reportArgumentType]
+        seen = torch.stack([(slope * some.learnable()[name]).sum() for name, slope in pulled.items()]).sum()
+        slopes = dict(zip(leaves, torch.autograd.grad(seen, list(leaves.values())), strict=True))
         scale = float(state["health"]["rate"]) * cosine(number, self.updates())
         tensors, moments = adam_step(leaves, slopes, state["moments"], {"x": scale * self.lr, "y": scale * self.lr_labels})
         metrics = {"alignment_loss": float(align), "values_loss": float(values)}

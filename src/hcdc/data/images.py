@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -32,14 +33,14 @@ class ImageData(Examples):
         """[n]: the class of each image, of soft labels the likeliest."""
         return self.y.argmax(1) if self.y.ndim == 2 else self.y
 
-    def softened(self) -> ImageData:
+    def softened(self) -> Self:
         """The same images with their classes as probabilities."""
         return self.replace(y=functional.one_hot(self.classes(), self.num_classes).to(self.x))
 
     def learnable(self) -> TensorDict:
         return {"x": self.x, "y": self.y} if self.y.ndim == 2 else {"x": self.x}
 
-    def project(self) -> ImageData:
+    def project(self) -> Self:
         return self.replace(y=simplex(self.y)) if self.y.ndim == 2 else self
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
