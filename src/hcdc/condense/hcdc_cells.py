@@ -62,10 +62,11 @@ class CellHCDC:
     """S_val learned so that hypergradients in the architecture parameters alpha [6, 5] align with the real ones.
 
     Minimises, over the points of a step, `align` x mean of 1 - cos(g_S, g_T) plus `values` x (1 - Pearson's correlation of log
-    outer_S with standardised log outer_T less `accuracy` times the standardised real accuracy). `relaxation` and `temperature` say what is computed at alpha (`relaxed`): "softmax" and
-    "gumbel" all 24 operations, "gdas" one sampled cell, which is what a CPU can do. No sampled cell computes what one of
-    `avoid` computes, so that these can be evaluated on. `soft` learns labels too, from one-hot ones, at `lr_labels`;
-    `formation` learns images at 1 / formation of each side (`shrunk`). `bf16` trains under autocast to bfloat16.
+    outer_S with standardised log outer_T less `accuracy` times the standardised real accuracy). `relaxation` and
+    `temperature` say what is computed at alpha (`relaxed`): "softmax" and "gumbel" all 24 operations, "gdas" one sampled
+    cell, which is what a CPU can do. No sampled cell computes what one of `avoid` computes, so that these can be evaluated
+    on. `soft` learns labels too, from one-hot ones, at `lr_labels`; `formation` learns images at 1 / formation of each side
+    (`shrunk`). `images` bounds how many of S_val a step looks at.
     """
 
     train: Condenser = REAL
