@@ -20,6 +20,7 @@ cell: kill it, and the same command goes on. Seconds are of the wall on one thre
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -98,7 +99,7 @@ def prepared(arguments: argparse.Namespace) -> Bench:
 
 
 def told(what: str, done: int, total: int) -> None:
-    print(f"<!-- {what}: {done} of {total} cells -->", flush=True)
+    sys.stderr.write(f"{what}: {done} of {total} cells\n")
 
 
 def task_of(bench: Bench, seed: int) -> Task:
