@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ from hcdc.condense import (
     Bank,
     Budget,
     Callback,
+    CellBank,
+    CellHCDC,
+    CellPaths,
     Condenser,
     Coreset,
+    Existing,
     GCond,
     ImageCondenser,
     Measure,
@@ -35,7 +39,8 @@ from hcdc.condense import (
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
-from hcdc.spaces import Space
+from hcdc.models import NasBench201
+from hcdc.spaces import RelaxationName, Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
 GRAPH_METHODS = {"gcond": GCond(), "gcond-x": GCOND_X}
@@ -56,8 +61,15 @@ IMAGES = Coreset(label="images")
 """Real examples, class proportions kept: what S_val starts from on all but graphs."""
 
 
-def method_named(name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None) -> Condenser:
-    """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples").
+CELLS = "nasbench201"
+"""The space on which hcdc gives every point a network of its own."""
+
+
+def method_named(
+    name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None, space: str | None = None
+) -> Condenser:
+    """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples") and, for hcdc,
+    for the `space`.
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
     and tm; random learns nothing.
@@ -84,12 +96,51 @@ def method_named(name: str, kind: str = "graph", *, steps: int | None = None, dr
         return replace(learned, steps=steps or learned.steps)
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
+    if kind == "images" and space == CELLS:
+        return _hcdc_on_cells(steps, driver)
     measure = Measure(neighbours=neighbours)
     if driver == "algorithm1":
         return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
     bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
     hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
+
+
+def _hcdc_on_cells(steps: int | None, driver: str) -> CellHCDC:
+    if driver == "algorithm1":
+        updates = CellPaths().updates
+        return CellHCDC(driver=CellPaths(repeats=-(-(steps or 2 * updates) // updates)))
+    return CellHCDC(driver=CellBank(steps=steps or CellBank().steps))
+
+
+def adjusted(
+    method: Condenser, *, train: Condenser | None = None, relaxation: RelaxationName | None = None, soft_labels: bool = False, formation: int = 1
+) -> Condenser:
+    """`method` with S_train made by `train` (hcdc), architecture parameters relaxed as `relaxation` says (hcdc on cells),
+    soft labels (hcdc and the condensers of images, these by a teacher) and multi-formation images.
+
+    Raises `InputError` for a choice that `method` does not have.
+    """
+    chosen: dict[str, Any] = {"train-from": ("train", train), "relaxation": ("relaxation", relaxation)}
+    chosen["formation"] = ("formation", None if formation == 1 else formation)
+    taught = isinstance(method, ImageCondenser)
+    chosen["soft-labels"] = ("teacher" if taught else "soft", (TRAINED if taught else True) if soft_labels else None)
+    known = {each.name for each in fields(method)}  # pyright: ignore[reportArgumentType]
+    given = {flag: pair for flag, pair in chosen.items() if pair[1] is not None}
+    for flag, (name, value) in given.items():
+        if name not in known:
+            shown = value.name if name == "train" else value
+            raise InputError(flag, shown, f"{method.name} has no such choice on this data and space", "leave it out")
+    return replace(method, **dict(given.values()))  # pyright: ignore[reportArgumentType]
+
+
+def train_from(folder: Path, source: Source) -> Existing:
+    """S_train of the artefact in `folder`; raises `InputError` where that was made from other data than `source`."""
+    condensed = load_condensed(folder)
+    if condensed.card.data.sha256 != source.sha256:
+        name = condensed.card.data.name
+        raise InputError("train-from", str(folder), f"was made from other data ({name}) than {source.name}", "choose an artefact of this data")
+    return Existing.of(condensed)
 
 
 def _check_kind(name: str, kind: str, wanted: str, known: Iterable[str]) -> None:
@@ -118,9 +169,14 @@ def condense_source(
     source: Source, task: Task, method: Condenser | str = "hcdc", *, checkpoint: Checkpoint | None = None, callbacks: Sequence[Callback] = ()
 ) -> Condensed:
     """Condense; `method` is a condenser, or a name of `METHODS`, which is `fitted` to the memory that a bank may need."""
-    chosen = fitted(method_named(method, source.kind), task) if isinstance(method, str) else method
+    chosen = fitted(method_named(method, source.kind, space=_space_of(task)), task) if isinstance(method, str) else method
     card = DataCard.of(source.name, source.sha256, source.kind, source.splits.train)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
+
+
+def _space_of(task: Task) -> str | None:
+    """The name of the cells' space, where it is that of `task`; others do not matter to a method."""
+    return CELLS if isinstance(task.condensed.problem, NasBench201) else None
 
 
 def condensed_at(folder: Path, source: Source, task: Task, method: Condenser | str) -> Condensed:

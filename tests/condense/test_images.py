@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from hcdc.condense import DC, DM, DSA, KIP, TM, Budget, condense, peak_memory
-from hcdc.errors import ConvergenceError, DataError, InputError
+from hcdc.condense import DC, DM, DSA, HCDC, KIP, TM, Bank, Budget, condense, peak_memory
+from hcdc.condense.images import enlarged, shrunk
+from hcdc.errors import ConvergenceError, DataError, FormatError, InputError
 from hcdc.models import OPERATIONS
-from hcdc.store import DataCard
+from hcdc.store import Condensed, DataCard, load_condensed
 from tests import small
 
 CARD = DataCard(name="small", sha256="0" * 64, kind="images", num_classes=3)
@@ -101,3 +102,57 @@ def test_experts_are_on_the_bill_of_memory():
     network = few.network(task.real.train).init({}, torch.Generator())
     each = 4 * 10 * sum(value.numel() for value in network.values())
     assert peak_memory(many, task) - peak_memory(few, task) == 2 * 10 * each
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_several_formations_have_the_resolution_of_what_is_learned(name):
+    task = small.task(small.images())
+    method = dataclasses.replace(small.METHODS[name], formation=2)
+    start, made = method.extract(task, method.init(task)), condense(method, task, CARD)
+    assert not torch.equal(start[0].x, made.train.x)
+    x = made.train.x
+    assert x.shape == (9, 1, 4, 4)
+    torch.testing.assert_close(enlarged(shrunk(x[:, :, [0, 0, 3, 3]][..., [0, 0, 3, 3]], 2), 2), x)
+    with pytest.raises(DataError, match="`formation` = 3: must divide"):
+        dataclasses.replace(method, formation=3).init(task)
+
+
+def test_shrunk_images_are_means():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert shrunk(x, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert enlarged(shrunk(x, 2), 2).shape == x.shape
+    assert shrunk(x, 1) is x
+
+
+@pytest.mark.parametrize("name", ["dm", "tm"])
+def test_a_teacher_makes_the_labels_soft(name):
+    task = small.task(small.images())
+    made = condense(dataclasses.replace(small.METHODS[name], teacher=30), task, CARD)
+    assert made.train.y.shape == (9, 3)
+    torch.testing.assert_close(made.train.y.sum(1), torch.ones(9))
+    hard = condense(small.METHODS[name], task, CARD).train.y
+    assert (made.train.classes() == hard).float().mean() > 0.5
+    assert (made.val.y.ndim == 2) == small.METHODS[name].both
+    problem, hyper = task.condensed.problem, task.space.relax(task.space.configs(1, 0)[0])
+    assert torch.isfinite(problem.inner(problem.init({}, torch.Generator()), hyper, made.train))
+
+
+def test_labels_are_learned_with_the_images():
+    task = small.task(small.images())
+    driver = Bank(starts=4, stages=1, chunk=4, steps=5, batch=4)
+    method = HCDC(train=small.Coreset(), start=small.Coreset(), driver=driver, soft=True, lr=0.05)
+    made = condense(method, task, CARD)
+    assert made.val.y.shape == (9, 3)
+    torch.testing.assert_close(made.val.y.sum(1), torch.ones(9))
+    assert not torch.equal(made.val.y, made.val.softened().y)
+    with pytest.raises(DataError, match="`soft`"):
+        HCDC(soft=True).init(small.task())
+
+
+def test_soft_labels_survive_the_disk_and_broken_ones_do_not(tmp_path):
+    made = condense(dataclasses.replace(small.METHODS["dm"], teacher=2), small.task(small.images()), CARD)
+    made.save(tmp_path / "good")
+    assert torch.equal(load_condensed(tmp_path / "good").train.y, made.train.y)
+    Condensed(made.train.replace(y=2 * made.train.y), made.val, made.card).save(tmp_path / "bad")
+    with pytest.raises(FormatError, match=r"`train.y` has a wrong range"):
+        load_condensed(tmp_path / "bad")

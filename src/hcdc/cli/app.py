@@ -75,6 +75,10 @@ def condense(
     criterion: Annotated[str | None, typer.Option(help="By which S is read: loss, or soft-accuracy (the default where there are classes).")] = None,
     steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
     neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
+    relaxation: Annotated[str | None, typer.Option(help="hcdc on nasbench201: softmax, gumbel or gdas, a sampled cell [default: gdas].")] = None,
+    train_from: Annotated[Path | None, typer.Option(metavar="DIR", help="hcdc: take S_train from this artefact.")] = None,
+    soft_labels: Annotated[bool, typer.Option("--soft-labels", help="Images: labels are probabilities; hcdc learns them.")] = False,
+    formation: Annotated[int, typer.Option(help="Images are learned at 1/formation of each side.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
@@ -89,8 +93,10 @@ def condense(
              "searched": tuple(search) if search else None}  # fmt: skip
     family = {key: value for key, value in given.items() if value is not None}
     where = commands.Where(engine, address, workers)
+    choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
+    images = {key: value for key, value in choices.items() if value is not None}
     request = commands.Condense(
-        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe
+        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe, images
     )
     return partial(commands.condense, request)
 

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,6 +83,8 @@ class Condense:
     dry_run: bool = False
     where: Where = Where()
     probe: bool = True
+    images: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Choices of `hcdc.run.adjusted`, the folder "train_from" in the place of `train`."""
 
     def line(self) -> str:
         """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
@@ -90,10 +92,12 @@ class Condense:
         flags: dict[str, Any] = {"size": self.size, "val-size": self.val_size, "method": self.method, "driver": self.driver, "seed": self.seed,
                                  "space": self.space, "steps": self.steps, "neighbours": self.neighbours}  # fmt: skip
         flags |= {renamed.get(name, name): value for name, value in self.family.items()}
+        pictures = {name.replace("_", "-"): value for name, value in self.images.items()}
+        flags |= {name: value for name, value in pictures.items() if name not in ("soft-labels", "formation") or value not in (False, 1)}
         words = ["hcdc", "condense", self.data]
         for name, value in flags.items():
             for each in value if isinstance(value, tuple) else (value,):
-                words += [] if each is None else [f"--{name}", str(each)]
+                words += [] if each is None else [f"--{name}"] if each is True else [f"--{name}", str(each)]
         return shlex.join(words)
 
 
@@ -101,6 +105,7 @@ def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.cli.probing import look
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
+    from hcdc.models import NasBench201
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
@@ -125,7 +130,7 @@ def condense(request: Condense) -> Answer:
         condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
-        if request.probe:
+        if request.probe and not isinstance(task.condensed.problem, NasBench201):
             look(request.out, condensed, source, engine)
     return show(request.out)
 
@@ -133,10 +138,14 @@ def condense(request: Condense) -> Answer:
 def _read(request: Condense) -> tuple[Source, Condenser, Task]:
     """The data, and what is to be done with it."""
     from hcdc.data import load
-    from hcdc.run import method_named, task_for
+    from hcdc.run import adjusted, method_named, task_for, train_from
 
     source = load(request.data, request.root, download=request.download)
-    method = method_named(request.method, source.kind, steps=request.steps, driver=request.driver, neighbours=request.neighbours)
+    settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours, "space": request.space}
+    choices = dict(request.images)
+    folder = choices.pop("train_from", None)
+    train = None if folder is None else train_from(folder, source)
+    method = adjusted(method_named(request.method, source.kind, **settings), train=train, **choices)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
     return source, method, task
 

@@ -1,11 +1,14 @@
 """Methods that make a small synthetic training and validation set."""
 
+from hcdc.condense.cellpoints import CellFit, CellMeasure, channels_last
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
 from hcdc.condense.dm import DM
 from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory, timed
+from hcdc.condense.existing import Existing
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
+from hcdc.condense.hcdc_cells import CellBank, CellHCDC, CellPaths
 from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
@@ -14,8 +17,8 @@ from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1",
-    "Bank", "Budget", "Callback", "Condenser", "Coreset", "GCond", "ImageCondenser", "Measure", "Points", "Task",
-    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card",
-    "recipes_of", "timed", "total_derivative",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
+    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "Condenser", "Coreset", "Existing", "GCond",
+    "ImageCondenser", "Measure", "Points", "Task", "channels_last", "check_memory", "condense", "default_recipes", "first_configs",
+    "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -11,10 +11,9 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from hcdc.condense.images import cross_entropy, embedding, leaves
+from hcdc.condense.images import embedding, trained_network
 from hcdc.condense.task import Task, choose, strata
 from hcdc.data import GraphData, ImageData, propagated
-from hcdc.models import ConvNet
 from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
@@ -111,15 +110,8 @@ class Coreset:
 
 
 def trained_embedding(data: ImageData, steps: int, generator: torch.Generator) -> Tensor:
-    """Images as the last layer of a `ConvNet` reads them after `steps` steps of Adam at 1e-3 on batches of 128: [n, d]."""
-    network = ConvNet(data.num_classes, shape=data.shape, searched=())
-    params = leaves(network.init({}, generator))
-    optimiser = torch.optim.Adam(params.values(), lr=1e-3)
-    for _ in range(steps):
-        batch = torch.randint(data.size, (min(128, data.size),), generator=generator)
-        optimiser.zero_grad()
-        cross_entropy(network, params, data.x[batch], data.y[batch]).backward()
-        optimiser.step()
+    """Images as the last layer of a `trained_network` reads them: [n, d]."""
+    network, params = trained_network(data, steps, generator)
     with torch.no_grad():
         return torch.cat([embedding(network, params, x) for x in data.x.split(512)])
 

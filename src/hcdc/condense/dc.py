@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._typing import Params
-from hcdc.condense.images import ImageCondenser, cross_entropy, descended, leaves
+from hcdc.condense.images import ImageCondenser, cross_entropy, descended, enlarged, leaves
 from hcdc.data import ImageData
 from hcdc.models import OPERATIONS, ConvNet
 from hcdc.store import Groups
@@ -50,7 +50,7 @@ class DC(ImageCondenser):
             own = own | self.changed(own, {"x": slope}, {"x": self.lr})
             if match < outer - 1:
                 for _ in range(inner):
-                    params = self._epoch(network, params, own["learned"]["x"], y, generator)
+                    params = self._epoch(network, params, enlarged(own["learned"]["x"], self.formation), y, generator)
         return {key: own[key] for key in ("learned", "moments")}, {"distance": distance}
 
     def match(self, network: ConvNet, params: Params, real: ImageData, own: Groups, generator: torch.Generator) -> tuple[Tensor, float]:

@@ -12,6 +12,7 @@ import torch
 
 from hcdc.bilevel import Weighed, together
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
+from hcdc.condense.hcdc_cells import CellHCDC
 from hcdc.condense.task import Condenser, Task
 from hcdc.condense.tm import TM
 from hcdc.errors import InputError
@@ -53,7 +54,7 @@ def fitted(method: Condenser, task: Task, memory: int = BANK) -> Condenser:
 def peak_memory(method: Condenser, task: Task) -> int:
     """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank or experts, and models at work."""
     total = LIBRARIES + sum(_bytes(data) for data in task.real)
-    if isinstance(method, TM):
+    if isinstance(method, TM | CellHCDC):
         return total + method.memory(task)
     if not isinstance(method, HCDC):
         return total

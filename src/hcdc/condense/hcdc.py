@@ -16,7 +16,8 @@ from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, not_finite
 from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
-from hcdc.errors import ConvergenceError, InputError
+from hcdc.data import ImageData
+from hcdc.errors import ConvergenceError, DataError, InputError
 from hcdc.spaces import Space
 from hcdc.store import Card, Groups, space_from_card
 
@@ -78,7 +79,7 @@ class HCDC:
     values are matched up to scale and shift; 0 drops a term. Loss and accuracy rank differently even on the full data;
     here each has a reading of S_val of its own, and the problem's criterion says by which a search chooses. A problem
     without a soft accuracy has no third term. `train` makes S_train; S_val starts from `start`; `structure=False` keeps
-    its adjacency as it started.
+    its adjacency as it started; `soft` learns the labels of images too, as probabilities.
     """
 
     train: Condenser = CENTROIDS
@@ -89,6 +90,7 @@ class HCDC:
     values: float = 2.0
     accuracy: float = 2.0
     structure: bool = True
+    soft: bool = False
     lr: float = 2e-3
     lr_structure: float = 6e-3
 
@@ -114,6 +116,8 @@ class HCDC:
     def init(self, task: Task) -> Groups:
         state = {f"inner/{key}": value for key, value in self.train.init(task).items()}
         val = self.start.select(task.real.val, task.budget.val, task.generator(3))
+        if self.soft:
+            val = softened(val)
         return state | {"val": val.tensors(), "moments": {}, "health": {"rate": torch.ones(()), "rejected": torch.zeros(())}}
 
     def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
@@ -189,7 +193,7 @@ class HCDC:
         tensors, moments = adam_step(leaves, slopes, state["moments"], rates)
         broken = not_finite({"loss": loss, **tensors})
         if broken:
-            return state | {"moments": {}, "health": _rejected(health, number, broken)}, metrics
+            return state | {"moments": {}, "health": rejected(health, number, broken)}, metrics
         moved = val.replace(**tensors).project()
         return state | {"val": moved.tensors(), "moments": moments, "health": health | {"rejected": torch.zeros(())}}, metrics
 
@@ -253,6 +257,13 @@ def split(trajectory: TensorDict) -> tuple[TensorDict, TensorDict]:
     return parts[0], parts[1]
 
 
+def softened(val: Any) -> Any:
+    """Images with their classes as probabilities; `DataError` for what has none."""
+    if not isinstance(val, ImageData) or not val.num_classes:
+        raise DataError("soft", True, "labels are learned of images with classes only", "leave it out")
+    return val.softened()
+
+
 def log(value: Tensor) -> Tensor:
     """Of what may be 0."""
     return value.clamp_min(TINY).log()
@@ -269,7 +280,7 @@ def standard(a: Tensor) -> Tensor:
     return centred / centred.square().mean().sqrt().clamp_min(1e-12)
 
 
-def _rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
+def rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
     count = health["rejected"] + 1
     if count > REJECTED:
         rule = f"{REJECTED} steps in a row up to {number} gave values that are not finite, the last in {', '.join(broken)}"

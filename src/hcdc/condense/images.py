@@ -31,7 +31,8 @@ class ImageCondenser(ABC):
     They start as `start` says, from standard normal noise or from real images of their class, and move by SGD at `lr`
     with `momentum`. Networks are a `ConvNet` of `width` and `depth` (None: fitted to the images). With `both`, the
     validation images are condensed in the same way, from the real validation images, after the training images; else
-    they are real ones.
+    they are real ones. `formation` learns images at 1 / formation of each side (`shrunk`). With a `teacher`, the labels are
+    in the end the probabilities that a `ConvNet` gives, after so many steps of training on the real images of the part.
     """
 
     steps: int = 1000
@@ -43,6 +44,8 @@ class ImageCondenser(ABC):
     width: int | None = None
     depth: int | None = None
     both: bool = True
+    formation: int = 1
+    teacher: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
@@ -50,6 +53,8 @@ class ImageCondenser(ABC):
             raise InputError("steps, real_batch", (self.steps, self.real_batch), "must be at least 1", "raise them")
         if self.lr <= 0 or not 0 <= self.momentum < 1:
             raise InputError("lr, momentum", (self.lr, self.momentum), "must be positive, and in [0, 1)", "use the defaults")
+        if self.formation < 1 or self.teacher < 0:
+            raise InputError("formation, teacher", (self.formation, self.teacher), "must be at least 1, and 0", "use 1 and 0 for neither")
 
     @property
     @abstractmethod
@@ -74,8 +79,9 @@ class ImageCondenser(ABC):
             real: ImageData = getattr(task.real, part)
             chosen = choose(real.y, getattr(task.budget, part), real.num_classes, task.generator(31, number))
             x = real.x[chosen]
-            if self.start == "noise" and (self.both or part == "train"):
-                x = torch.randn(x.shape, generator=task.generator(32, number))
+            if self.both or part == "train":
+                x = shrunk(x, self.formation)
+                x = torch.randn(x.shape, generator=task.generator(32, number)) if self.start == "noise" else x
             state |= {f"{part}/labels": {"y": real.y[chosen]}, f"{part}/learned": {"x": x} | self.further(), f"{part}/moments": {}}
         return state
 
@@ -93,8 +99,19 @@ class ImageCondenser(ABC):
         return state | {f"{part}/{key}": value for key, value in changed.items()}, metrics
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
-        train, val = (getattr(task.real, part).replace(x=state[f"{part}/learned"]["x"], y=state[f"{part}/labels"]["y"]) for part in PARTS)
-        return train, val
+        made: list[ImageData] = []
+        for number, part in enumerate(PARTS):
+            real, x, y = getattr(task.real, part), state[f"{part}/learned"]["x"], state[f"{part}/labels"]["y"]
+            if self.both or part == "train":
+                x = enlarged(x, self.formation)
+                y = self._taught(real, x, task.generator(34, number)) if self.teacher else y
+            made.append(real.replace(x=x, y=y))
+        return made[0], made[1]
+
+    def _taught(self, real: ImageData, x: Tensor, generator: torch.Generator) -> Tensor:
+        network, params = trained_network(real, self.teacher, generator)
+        with torch.no_grad():
+            return network.logits(params, {}, real.replace(x=x), {}).softmax(-1)
 
     def network(self, real: ImageData) -> ConvNet:
         return ConvNet(real.num_classes, shape=real.shape, width=self.width, depth=self.depth, searched=())
@@ -111,7 +128,7 @@ class ImageCondenser(ABC):
             leaf = x[at].requires_grad_()
             members = (real.y == label).nonzero().squeeze(1)
             batch = real.x[members[torch.randperm(members.numel(), generator=generator)[: self.real_batch]]]
-            yield at, leaf, *self.siamese((leaf, batch), generator)
+            yield at, leaf, *self.siamese((enlarged(leaf, self.formation), batch), generator)
 
     def siamese(self, batches: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
         """Every batch under the same draw of the augmentation."""
@@ -121,9 +138,38 @@ class ImageCondenser(ABC):
         return tuple(augment(x, drawn) for x in batches)
 
 
+def shrunk(x: Tensor, formation: int) -> Tensor:
+    """Images [n, c, h, w] at 1 / `formation` of each side, means of squares of pixels; `enlarged` brings them back.
+
+    At one budget of pixels formation^2 as many images are made (multi-formation, Kim et al. 2022). `DataError` where a side
+    is no multiple of `formation`.
+    """
+    if x.shape[-2] % formation or x.shape[-1] % formation:
+        raise DataError("formation", formation, f"must divide the sides of the images, {tuple(x.shape[-2:])}", "use 1 or another divisor")
+    return functional.avg_pool2d(x, formation) if formation > 1 else x
+
+
+def enlarged(x: Tensor, formation: int) -> Tensor:
+    """Bilinear, [n, c, h, w] -> [n, c, formation h, formation w]."""
+    return functional.interpolate(x, scale_factor=float(formation), mode="bilinear", align_corners=False) if formation > 1 else x
+
+
 def cross_entropy(network: ConvNet, params: Params, x: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy of `network`, without any regularisation."""
     return functional.cross_entropy(network.logits(params, {}, ImageData(x, y, network.num_classes), {}), y)
+
+
+def trained_network(data: ImageData, steps: int, generator: torch.Generator) -> tuple[ConvNet, Params]:
+    """A `ConvNet` and its parameters after `steps` steps of Adam at 1e-3 on batches of 128."""
+    network = ConvNet(data.num_classes, shape=data.shape, searched=())
+    params = leaves(network.init({}, generator))
+    optimiser = torch.optim.Adam(params.values(), lr=1e-3)
+    for _ in range(steps):
+        batch = torch.randint(data.size, (min(128, data.size),), generator=generator)
+        optimiser.zero_grad()
+        cross_entropy(network, params, data.x[batch], data.y[batch]).backward()
+        optimiser.step()
+    return network, params
 
 
 def embedding(network: ConvNet, params: Params, x: Tensor) -> Tensor:

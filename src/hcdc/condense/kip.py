@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc.condense.images import ImageCondenser, Start
+from hcdc.condense.images import ImageCondenser, Start, enlarged
 from hcdc.condense.optimise import adam_step
 from hcdc.data import ImageData
 from hcdc.store import Groups
@@ -40,7 +40,7 @@ class KIP(ImageCondenser):
     def advance(self, real: ImageData, own: Groups, number: int, generator: torch.Generator) -> tuple[Groups, dict[str, float]]:
         batch = real.take(torch.randperm(real.size, generator=generator)[: self.real_batch])
         leaf = own["learned"]["x"].detach().requires_grad_()
-        small, large = self.siamese((leaf, batch.x), generator)
+        small, large = self.siamese((enlarged(leaf, self.formation), batch.x), generator)
         loss = self.loss(small.double(), own["labels"]["y"], large.double(), batch.y, real.num_classes)
         learned, moments = adam_step({"x": leaf}, {"x": torch.autograd.grad(loss, leaf)[0]}, own["moments"], {"x": self.lr})
         return {"learned": learned, "moments": moments}, {"distance": float(loss.detach())}

@@ -92,7 +92,7 @@ def _settings(method: Any) -> dict[str, Any]:
 
     def named(value: Any) -> Any:
         if hasattr(value, "__dataclass_fields__"):
-            fields = {key: named(getattr(value, key)) for key in value.__dataclass_fields__}
+            fields = {key: named(getattr(value, key)) for key, each in value.__dataclass_fields__.items() if each.metadata.get("card", True)}
             return {"type": type(value).__name__, **fields}
         return list(value) if isinstance(value, tuple) else value
 

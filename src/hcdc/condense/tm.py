@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hcdc._tensors import TensorDict, ravel, unravel
 from hcdc._typing import Params
-from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, leaves
+from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, enlarged, leaves
 from hcdc.condense.task import Task
 from hcdc.data import ImageData
 from hcdc.errors import InputError
@@ -85,7 +85,7 @@ class TM(ImageCondenser):
         for _ in range(self.inner):
             order = order if order.numel() else torch.randperm(y.numel(), generator=generator)
             index, order = order[: self.batch], order[self.batch :]
-            (x,) = self.siamese((learned["x"][index],), generator)
+            (x,) = self.siamese((enlarged(learned["x"][index], self.formation),), generator)
             slopes = torch.autograd.grad(cross_entropy(network, params, x, y[index]), list(params.values()), create_graph=True)
             params = {name: value - learned["rate"] * slope for (name, value), slope in zip(params.items(), slopes, strict=True)}
         return params

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from hcdc._tensors import TensorDict, simplex
 from hcdc.data.base import Splits
 from hcdc.data.examples import Examples, check_examples
 from hcdc.errors import DataError
@@ -17,13 +19,28 @@ LARGEST = 50.0
 
 @dataclass(frozen=True, eq=False)
 class ImageData(Examples):
-    """`x` [n, channels, height, width] floats, roughly of unit scale, and `y` [n] as in `Examples`."""
+    """`x` [n, channels, height, width] floats, roughly of unit scale, and `y` [n] as in `Examples`, or of a synthetic set with
+    soft labels [n, classes], the probability of each class, which are learned with the pixels."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         channels, height, width = self.x.shape[1:]
         return channels, height, width
+
+    def classes(self) -> Tensor:
+        """[n]: the class of each image, of soft labels the likeliest."""
+        return self.y.argmax(1) if self.y.ndim == 2 else self.y
+
+    def softened(self) -> ImageData:
+        """The same images with their classes as probabilities."""
+        return self.replace(y=functional.one_hot(self.classes(), self.num_classes).to(self.x))
+
+    def learnable(self) -> TensorDict:
+        return {"x": self.x, "y": self.y} if self.y.ndim == 2 else {"x": self.x}
+
+    def project(self) -> ImageData:
+        return self.replace(y=simplex(self.y)) if self.y.ndim == 2 else self
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """Raise `DataError` unless the images have the channels, height and width that a model takes."""

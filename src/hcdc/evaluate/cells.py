@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hcdc._tensors import digest
 from hcdc._typing import Params
-from hcdc.bilevel import SGD, WORST, Solver, descend
+from hcdc.bilevel import SGD, WORST, Solver
+from hcdc.condense import CellFit, channels_last
 from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.evaluate.retrain import METRICS, Scores
 from hcdc.models import CellNetwork, NasBench201
 from hcdc.spaces import Cell
-from hcdc.store import Ledger, numerics
+from hcdc.store import Ledger, numerics, read_tensors, write_tensors
+
+SECONDS = "seconds"
+"""Beside the parameters of a network that is kept."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +33,19 @@ class CellTrainer:
     """Trains the networks of `family` by `solver`, judges them, and keeps what it found in `ledger` cell by cell.
 
     The defaults are DC-BENCH's recipe but for the number of steps, which `SGD.lasting` gives: batches of 64, reshuffled
-    every epoch, a short last one left out; the weight decay is the family's. `bf16` trains under autocast to bfloat16;
+    every epoch, a short last one left out, under `augmentation`; the weight decay is the family's. `bf16` trains under autocast to bfloat16;
     judging is always in float32. Under "batch" norm a model is judged by the statistics of what it is judged on, in
-    random parts of about `judge_batch` images.
+    random parts of about `judge_batch` images. What was trained is kept in `trained` (None: nowhere), so that it can be
+    judged on further data, which is cheap.
     """
 
     family: NasBench201
     solver: Solver = field(default_factory=SGD)
     bf16: bool = False
+    augmentation: tuple[str, ...] = ()
     judge_batch: int = 500
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
+    trained: Path | None = None
 
     def __post_init__(self) -> None:
         if self.judge_batch < 1:
@@ -58,9 +67,8 @@ class CellTrainer:
 
         Cells that are in the ledger are not trained again; their seconds count.
         """
-        data = {"train": digest(train.tensors().items()), **{name: digest(part.tensors().items()) for name, part in judged_on.items()}}
-        shared = {"family": repr(self.family), "solver": repr(self.solver), "bf16": self.bf16, "judge_batch": self.judge_batch,
-                  "seed": seed, "data": data, "versions": numerics()}  # fmt: skip
+        judged = {name: digest(part.tensors().items()) for name, part in judged_on.items()}
+        shared = self.cause(train, seed) | {"judge_batch": self.judge_batch, "judged_on": judged}
         parts: list[Scores] = []
 
         def trained(cell: Cell) -> dict[str, Any]:
@@ -72,25 +80,46 @@ class CellTrainer:
                 progress(number + 1, len(cells))
         return Scores.join(parts, 1)
 
+    def cause(self, train: ImageData, seed: int) -> dict[str, Any]:
+        """All that trained parameters depend on, beside the cell."""
+        facts = {
+            "family": repr(self.family),
+            "solver": repr(self.solver),
+            "bf16": self.bf16,
+            "augmentation": self.augmentation,
+            "seed": seed,
+            "versions": numerics(),
+        }
+        return facts | {"train": digest(train.tensors().items())}
+
     def one(self, cell: Cell, train: ImageData, judged_on: Mapping[str, ImageData], seed: int) -> Scores:
-        """Train and judge one cell, whatever the ledger holds."""
+        """Train, unless `trained` has the parameters, and judge one cell, whatever the ledger holds; the seconds are those of
+        the training and of this judging."""
         began = time.perf_counter()
         network = self.family.network(cell)
-        params = self.fit(network, train, seed)
+        params, spent = self.kept(network, train, seed)
         found = {name: self.judge(network, params, data) for name, data in judged_on.items()}
         scores = {metric: {name: torch.tensor([[values[metric]]]) for name, values in found.items()} for metric in METRICS}
-        return Scores(**scores, seconds=time.perf_counter() - began)
+        return Scores(**scores, seconds=spent + time.perf_counter() - began)
+
+    def kept(self, network: CellNetwork, train: ImageData, seed: int) -> tuple[Params, float]:
+        """(trained parameters, the seconds that training took before this call)."""
+        if self.trained is None:
+            return self.fit(network, train, seed), 0.0
+        cause = json.dumps(self.cause(train, seed) | {"cell": str(network.cell)}, sort_keys=True)
+        path = self.trained / f"{hashlib.sha256(cause.encode()).hexdigest()[:24]}.safetensors"
+        if path.exists():
+            params = read_tensors(path)
+            return params, float(params.pop(SECONDS))
+        began = time.perf_counter()
+        params = self.fit(network, train, seed)
+        write_tensors(path, params | {SECONDS: torch.tensor(time.perf_counter() - began)})
+        return params, 0.0
 
     def fit(self, network: CellNetwork, train: ImageData, seed: int) -> Params:
         """Trained parameters, in memory with the channels last."""
         start = network.init({}, torch.Generator().manual_seed(seed))
-
-        def loss(params: Params, batch: ImageData, generator: torch.Generator) -> Tensor:
-            noise = network.noise(batch, generator)
-            with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.bf16):
-                return network.noisy(params, {}, batch, noise)
-
-        return descend(loss, {name: _channels_last(value) for name, value in start.items()}, _images(train), self.solver, seed=seed)
+        return CellFit(self.solver, self.bf16, self.augmentation)(network, start, train, seed=seed)
 
     @torch.no_grad()
     def judge(self, network: CellNetwork, params: Params, data: ImageData) -> dict[str, float]:
@@ -98,16 +127,9 @@ class CellTrainer:
         order = torch.randperm(data.size, generator=torch.Generator().manual_seed(0))
         totals: dict[str, float] = dict.fromkeys(METRICS, 0.0)
         for index in order.tensor_split(-(-data.size // self.judge_batch)):
-            part = _images(data.take(index))
+            part = data.take(index)
+            part = part.replace(x=channels_last(part.x))
             values: dict[str, Any] = {**network.metrics(params, {}, part), "criterion": network.outer(params, {}, part)}
             for name in METRICS:
                 totals[name] += float(torch.nan_to_num(values[name].double(), nan=WORST, posinf=WORST)) * part.size / data.size
         return totals
-
-
-def _channels_last(value: Tensor) -> Tensor:
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-
-
-def _images(data: ImageData) -> ImageData:
-    return data.replace(x=_channels_last(data.x))

@@ -215,7 +215,7 @@ def _column(column: Column, part: Tensor) -> list[str]:
 def _images(title: str, data: Any, limit: int = 100) -> Picture:
     some = f"{limit} of the {data.size} images" if data.size > limit else f"All {data.size} images"
     caption = f"{some}, sorted by class, the class number under each; learned images need not look like anything."
-    return picture(plots.image_grid(data.x, data.y, limit=limit), title, caption)
+    return picture(plots.image_grid(data.x, data.classes(), limit=limit), title, caption)
 
 
 def agreement(evaluation: Evaluation) -> Table:

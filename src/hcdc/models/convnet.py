@@ -187,7 +187,8 @@ class ConvNet(Classifier):
             each = (1 - rate) * each - rate * functional.log_softmax(logits, -1).mean(-1)
         if "weights" not in self.searched:
             return each.mean()
-        weights = hyper["weights"].exp()[labels % hyper["weights"].shape[0]]
+        classes = labels.argmax(-1) if labels.is_floating_point() else labels
+        weights = hyper["weights"].exp()[classes % hyper["weights"].shape[0]]
         return (weights * each).sum() / weights.sum()
 
     def noisy(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:

@@ -14,7 +14,8 @@ CRITERIA: tuple[Criterion, ...] = ("loss", "soft-accuracy")
 
 
 def misfit(outputs: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Cross-entropy of `outputs` [m, classes]; mean squared error of [m, 1] or [m] where `num_classes` is 0."""
+    """Cross-entropy of `outputs` [m, classes] with classes [m] or probabilities [m, classes]; mean squared error of [m, 1] or
+    [m] where `num_classes` is 0."""
     if num_classes:
         return functional.cross_entropy(outputs, labels)
     return (outputs.reshape(labels.shape) - labels).square().mean()
@@ -31,7 +32,8 @@ def metrics_of(outputs: Tensor, labels: Tensor, num_classes: int) -> dict[str, T
     loss = misfit(outputs, labels, num_classes)
     if not num_classes:
         return {"loss": loss, "accuracy": 1 - loss / labels.var(correction=0).clamp_min(1e-12)}
-    accuracy = (outputs.argmax(-1) == labels).to(outputs).mean()
+    classes = labels.argmax(-1) if labels.is_floating_point() else labels
+    accuracy = (outputs.argmax(-1) == classes).to(outputs).mean()
     return {"loss": loss, "accuracy": accuracy, "soft_accuracy": _true_class(outputs, labels)}
 
 
@@ -44,4 +46,7 @@ def check_criterion(criterion: str, num_classes: int) -> None:
 
 
 def _true_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of soft labels, the probability that a draw from the model is one from the labels."""
+    if labels.is_floating_point():
+        return (logits.softmax(-1) * labels).sum(-1).mean()
     return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).mean()

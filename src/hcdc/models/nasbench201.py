@@ -204,7 +204,8 @@ class NasBench201(Classifier):
 class CellNetwork(NasBench201):
     """The network of one `cell`, without what does not reach its output; `NasBench201.network` makes it.
 
-    hyper holds what `regularisers` ask for, {} where there are none.
+    hyper holds what `regularisers` ask for, {} where there are none. Where it has "op" [6, 5] too, the operations of the
+    cell are weighed by theirs, those of others are not read: the soft forward of a sampled cell (GDAS, Dong and Yang 2019).
     """
 
     cell: Cell = field(kw_only=True)
@@ -231,8 +232,9 @@ class CellNetwork(NasBench201):
         return 4 * data.size * self.channels * height * width * (8 * len(self.cell.live_edges()) * self.cells + 20)
 
     def plan(self, hyper: Hyper) -> Plan:
-        live = self.cell.live_edges()
-        return [[(op, None)] if edge in live else [] for edge, op in enumerate(self.cell.ops)]
+        live, weights = self.cell.live_edges(), hyper.get("op")
+        ops = enumerate(self.cell.ops)
+        return [[(op, None if weights is None else weights[edge, OPS.index(op)])] if edge in live else [] for edge, op in ops]
 
     def normalise(self, h: Tensor, params: Params, name: str) -> Tensor:
         if not self.fused:

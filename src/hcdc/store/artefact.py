@@ -267,9 +267,13 @@ def _graph(tensors: dict[str, Tensor], part: str, card: Card) -> GraphData:
 
 def _examples(tensors: dict[str, Tensor], part: str, card: Card) -> Examples:
     x, y = tensors[f"{part}.x"], tensors[f"{part}.y"]
-    _require(part, {"x": x.ndim >= 2 and x.numel() > 0 and y.ndim == 1 and x.shape[0] == y.shape[0]}, "shape")
+    soft = card.data.kind == "images" and y.ndim == 2 and y.shape[1] == card.data.num_classes
+    _require(part, {"x": x.ndim >= 2 and x.numel() > 0, "y": (y.ndim == 1 or soft) and x.shape[0] == y.shape[0]}, "shape")
     _require(part, {"x": _finite(x)}, "range")
-    _check_labels(part, y, card)
+    if soft:
+        _require(part, {"y": _finite(y) and float(y.min()) >= 0 and bool((y.sum(1) - 1).abs().max() < 1e-3)}, "range")
+    else:
+        _check_labels(part, y, card)
     return Examples(x, y, card.data.num_classes)
 
 

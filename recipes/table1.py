@@ -1,0 +1,242 @@
+"""Table 1 of the paper: does a condensed CIFAR-10 rank the cells of NAS-Bench-201?
+
+    python recipes/table1.py --root ROOT --cells 24 --seeds 1 --methods random hcdc --out runs/table1
+    python recipes/table1.py --root ROOT --cells 24 --zerocost
+    python recipes/table1.py --root ROOT --cells 24 --truth-steps 400
+
+ROOT holds cifar-10-batches-py, HCDC_DATA the tables of NAS-Bench-201. Cells with one cell a stage are drawn with --cell-seed
+and trained on --size images by --recipe: dc-bench is DC-BENCH's protocol (50 epochs, shuffled batches of 64, SGD 0.025 ->
+0.001, momentum 0.9, weight decay 3e-4, clipped at 5), long takes batches of 16 at 0.1, which are four times as many steps,
+augmented adds flips and shifts to that. HCDC trains on the images of Random with the same seed, so that "random" is at once
+the row of equally many random real images as S_val; no cell that it condenses with computes what an evaluated one does.
+
+Rows are Spearman's correlations, positive where the set is right, by loss and by accuracy on S_val, against truth (b), the
+accuracy after 200 epochs in the table, and with --truth-steps against truth (a), the same networks trained so many steps on
+the real training images (50 epochs are 31,250). *Real* takes all of --real-val real validation images in the place of S_val:
+it says whether S_train or S_val is at fault. Everything is kept in --out, condensation step by step and training cell by
+cell: kill it, and the same command goes on. Seconds are of the wall on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from kept import figures, slug
+from torch import Tensor
+
+from hcdc.bilevel import SGD, Recipe
+from hcdc.condense import CENTROIDS, DC, DM, DSA, HERDING, K_CENTER, KIP, TM, CellBank, CellHCDC, CellMeasure, Condenser, Coreset, Existing, Task
+from hcdc.data import ImageData, NasBench201Table, Source, load
+from hcdc.evaluate import CellTrainer, Scores, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
+from hcdc.models import NasBench201
+from hcdc.run import condense_source, task_for
+from hcdc.spaces import Cell, sample_cells
+from hcdc.store import CARD, Checkpoint, Condensed, Ledger, hardware, load_condensed
+
+FAMILY = NasBench201(10, weight_decay=3e-4)
+EPOCHS_A = 50
+"""Of truth (a) at its full budget, for the bill."""
+SHIFTS = ("crop", "flip")
+RECIPES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "dc-bench": ({}, ()), "long": ({"lr": 0.1, "batch_size": 16}, ()), "augmented": ({"lr": 0.1, "batch_size": 16}, SHIFTS),
+}  # fmt: skip
+"""What differs from DC-BENCH in the solver, and the augmentation."""
+SMALL: dict[str, Any] = {"width": 32, "real_batch": 64}
+METHODS: dict[str, Condenser] = {
+    "random": Coreset(label="random"),
+    "k-center": replace(K_CENTER, trained=300),
+    "herding": replace(HERDING, trained=300),
+    "centroids": CENTROIDS,
+    "dc": DC(steps=4, outer=10, inner=2, start="real", **SMALL),
+    "dsa": replace(DSA, steps=4, outer=10, inner=2, **SMALL),
+    "dm": DM(steps=60, **SMALL),
+    "kip": KIP(steps=30, real_batch=1000),
+    "tm": TM(steps=20, lr=100.0, experts=2, epochs=5, ahead=1, max_start=4, inner=5, batch=100, width=32),
+    "hcdc": CellHCDC(),
+}
+"""At budgets of minutes on one core; the published ones are the defaults of the classes."""
+SCORES: dict[str, Callable[[Cell, ImageData], float]] = {
+    "params": lambda cell, _: parameters(FAMILY, cell), "flops": lambda cell, _: flops(FAMILY, cell),
+    "naswot": lambda cell, batch: naswot(FAMILY, cell, batch), "synflow": lambda cell, _: synflow(FAMILY, cell),
+    "jacov": lambda cell, batch: jacov(FAMILY, cell, batch),
+}  # fmt: skip
+COLUMNS = ("loss, (b)", "accuracy, (b)", "real: loss, (b)", "real: accuracy, (b)", "loss, (a)", "accuracy, (a)", "pick less best, (b)",
+           "condense, s", "a cell, s", "break-even")  # fmt: skip
+
+
+class Bench(NamedTuple):
+    """What every row is measured with."""
+
+    source: Source
+    cells: list[Cell]
+    table: Tensor
+    real: ImageData
+    trainer: CellTrainer
+    truth: Scores | None
+    arguments: argparse.Namespace
+
+
+def prepared(arguments: argparse.Namespace) -> Bench:
+    source, cells = load("cifar10", arguments.root), sample_cells(arguments.cells, arguments.cell_seed)
+    val = source.splits.val
+    real = val.take(torch.randperm(val.size, generator=torch.Generator().manual_seed(0))[: arguments.real_val])
+    settings, augmentation = RECIPES[arguments.recipe]
+    solver = SGD.lasting(arguments.epochs, arguments.size, **settings)
+    kept: dict[str, Any] = {"bf16": not arguments.float32, "ledger": Ledger(arguments.out / "trainings"), "trained": arguments.out / "networks"}
+    truth = None
+    if arguments.truth_steps:
+        trainer = CellTrainer(FAMILY, SGD(arguments.truth_steps, 0.1), **kept)
+        truth = trainer(cells, source.splits.train, {"val": real}, seed=0, progress=partial(told, "truth (a)"))
+    trainer = CellTrainer(FAMILY, solver, augmentation=augmentation, **kept)
+    return Bench(source, cells, NasBench201Table.load().accuracy(cells), real, trainer, truth, arguments)
+
+
+def told(what: str, done: int, total: int) -> None:
+    print(f"<!-- {what}: {done} of {total} cells -->", flush=True)
+
+
+def task_of(bench: Bench, seed: int) -> Task:
+    task = task_for(bench.source, size=bench.arguments.size, seed=seed, family="nasbench201")
+    full = SGD(bench.arguments.bank_truth, 0.1) if bench.arguments.bank_truth else task.full.solver
+    return replace(task, condensed=Recipe(FAMILY, bench.trainer.solver), full=Recipe(FAMILY, full))
+
+
+def hcdc_of(bench: Bench, seed: int) -> CellHCDC:
+    """HCDC on the images of Random, with as many points as --points, none of them an evaluated cell."""
+    a = bench.arguments
+    measure = CellMeasure(truth="trained" if a.bank_truth else "synthetic")
+    driver = CellBank(starts=a.points, steps=a.steps, batch=min(a.points, a.batch))
+    existing = Existing.of(artefact("random", bench, seed))
+    return CellHCDC(train=existing, driver=driver, measure=measure, align=a.align, values=a.values, soft=a.soft, avoid=tuple(map(str, bench.cells)))
+
+
+def artefact(name: str, bench: Bench, seed: int) -> Condensed:
+    """Made unless it is there, from its checkpoint where there is one."""
+    method = hcdc_of(bench, seed) if name == "hcdc" else METHODS[name]
+    folder = bench.arguments.out / slug(name, bench.arguments.size, seed, *([bench.arguments.label] if name == "hcdc" else []))
+    if not (folder / CARD).exists():
+        checkpoint = Checkpoint(folder / "checkpoint")
+        condense_source(bench.source, task_of(bench, seed), method, checkpoint=checkpoint).save(folder)
+        checkpoint.remove()
+    return load_condensed(folder)
+
+
+def correlations(scores: Scores, name: str, bench: Bench) -> dict[str, float]:
+    """Of the scores on `name` with both truths, signs so that right is positive."""
+    loss, accuracy = -scores.loss[name].mean(0), scores.accuracy[name].mean(0)
+    found = {f"{name} loss b": spearman(loss, bench.table), f"{name} accuracy b": spearman(accuracy, bench.table)}
+    if bench.truth is not None:
+        truth = bench.truth.accuracy["val"].mean(0)
+        found |= {f"{name} loss a": spearman(loss, truth), f"{name} accuracy a": spearman(accuracy, truth)}
+    return found | {f"{name} regret": float(bench.table[int(loss.argmax())] - bench.table.max())}
+
+
+def measured(name: str, bench: Bench, seed: int) -> tuple[dict[str, Any], Scores]:
+    """The figures of one condensation."""
+    condensed = artefact(name, bench, seed)
+    judged_on = {"val": condensed.val, "real": bench.real}
+    scores = bench.trainer(bench.cells, condensed.train, judged_on, seed=seed, progress=partial(told, f"{name}, seed {seed}"))
+    facts: dict[str, Any] = correlations(scores, "val", bench) | correlations(scores, "real", bench)
+    facts |= {"condense": condensed.card.seconds, "cell": scores.seconds / len(bench.cells), "even": None}
+    if bench.truth is not None:
+        share = EPOCHS_A * bench.source.splits.train.size / 64 / bench.arguments.truth_steps
+        facts["even"] = bill(condensed.card.seconds, scores.seconds, bench.truth.seconds * share, len(bench.cells))["break_even_configs"]
+    return facts, scores
+
+
+def row(name: str, facts: Sequence[dict[str, Any]]) -> str:
+    """Means and deviations over condensations."""
+    keys = (
+        "val loss b",
+        "val accuracy b",
+        "real loss b",
+        "real accuracy b",
+        "val loss a",
+        "val accuracy a",
+        "val regret",
+        "condense",
+        "cell",
+        "even",
+    )
+    shown: list[str] = []
+    for key in keys:
+        values = torch.tensor([float(fact[key]) for fact in facts if fact.get(key) is not None])
+        if not len(values):
+            shown.append("")
+        elif key in ("condense", "cell", "even"):
+            shown.append(f"{float(values.median()):.0f}")
+        else:
+            shown.append(f"{float(values.mean()):.2f}" + (f" ± {float(values.std(correction=0)):.2f}" if len(values) > 1 else ""))
+    return f"| {name} | " + " | ".join(shown) + " |"
+
+
+def zerocost(bench: Bench) -> None:
+    """Rows of the scores that need no training, on the same networks."""
+    batch = bench.source.splits.train.take(torch.arange(64))
+    for name, score in SCORES.items():
+        path = bench.arguments.out / slug("zerocost", name, bench.arguments.cells, bench.arguments.cell_seed)
+        found = torch.tensor(figures(path.with_suffix(".json"), lambda score=score: [float(score(cell, batch)) for cell in bench.cells]))
+        a = "" if bench.truth is None else f"{spearman(found, bench.truth.accuracy['val'].mean(0)):.2f}"
+        regret = float(bench.table[int(found.argmax())] - bench.table.max())
+        print(f"| {name} | {spearman(found, bench.table):.2f} | | | | {a} | | {regret:.2f} | 0 | | |", flush=True)
+
+
+def draw(bench: Bench, rows: Sequence[tuple[str, Scores, Condensed]], folder: Path) -> None:
+    """Figures 2 and 3: strips by truth (b), and the images that each row was trained and judged on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    strips = [plots.Row(name, scores.loss["val"].mean(0), spearman(-scores.loss["val"].mean(0), bench.table)) for name, scores, _ in rows]
+    plots.strips(-bench.table, strips).savefig(folder / "figure2.png", dpi=160)
+    for name, _, condensed in rows:
+        plots.image_grid(condensed.val.x, condensed.val.classes(), limit=50).savefig(folder / f"figure3-{name}.png", dpi=160)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="folder with cifar-10-batches-py [default: HCDC_DATA]")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=["random", "hcdc"])
+    parser.add_argument("--zerocost", action="store_true", help="add the rows that need no training")
+    parser.add_argument("--recipe", choices=RECIPES, default="dc-bench")
+    for name, value, text in (
+        ("size", 500, "training images, and as many for validation"), ("cells", 24, "cells evaluated"), ("cell-seed", 123, "draws them"),
+        ("seeds", 1, "condensations and trainings of each"), ("epochs", 50, "of each training"), ("real-val", 2000, "real images judged on"),
+        ("truth-steps", 0, "of truth (a) on the real training images; 0 leaves it out"),
+        ("points", 16, "hcdc: cells in its bank"), ("steps", 60, "hcdc: of S_val"), ("batch", 8, "hcdc: points a step of S_val"),
+        ("bank-truth", 0, "hcdc: steps on the real data after which a cell of the bank is valued; 0 values it as trained on S_train"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{text} [default: {value}]")
+    parser.add_argument("--align", type=float, default=1.0, help="hcdc: weight of the alignment")
+    parser.add_argument("--values", type=float, default=1.0, help="hcdc: weight of the values")
+    parser.add_argument("--soft", action="store_true", help="hcdc: learn labels")
+    parser.add_argument("--label", default="default", help="hcdc: the name under which these settings are kept")
+    parser.add_argument("--float32", action="store_true", help="train in float32 instead of bfloat16")
+    parser.add_argument("--figures", type=Path, help="draw figures 2 and 3 into this folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/table1"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
+    torch.set_num_threads(1)
+    bench = prepared(arguments)
+    about = f"{arguments.cells} cells of seed {arguments.cell_seed}, {arguments.recipe}, {arguments.epochs} epochs, {arguments.size} images"
+    print(f"{hardware()}; {about}, {arguments.seeds} condensation seeds\n")
+    print("| cifar10 | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    drawn: list[tuple[str, Scores, Condensed]] = []
+    for name in arguments.methods:
+        found = [measured(name, bench, seed) for seed in range(arguments.seeds)]
+        print(row(name, [facts for facts, _ in found]), flush=True)
+        drawn.append((name, Scores.join([scores for _, scores in found]), artefact(name, bench, 0)))
+    if arguments.zerocost:
+        zerocost(bench)
+    if arguments.figures:
+        draw(bench, drawn, arguments.figures)
+
+
+if __name__ == "__main__":
+    main()
