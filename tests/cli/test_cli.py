@@ -258,7 +258,7 @@ def test_condensing_ends_in_a_first_look(capsys, tmp_path):
     card = json.loads(text)
     assert code == 0
     assert card["probe"]["light"] in ("green", "amber", "red")
-    assert card["command"] == f"hcdc condense {small.npz(tmp_path)} --size 9 --method hcdc --driver bank --seed 0 --steps 5 --criterion loss"
+    assert card["command"] == f"hcdc condense {small.npz(tmp_path)} --size 9 --method hcdc --driver bank --seed 0 --steps 5"
     assert "probing" in progress
     assert "is whole" in run(capsys, "verify", str(out))[1]
     assert card["probe"]["sentence"] in run(capsys, "show", str(out))[1]

@@ -44,7 +44,7 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hcdc.integrations.sklearn.default_recipes", short)
 
 
-CHECKED = [TableClassifier(), TableRegressor(), CondensedSearch(TableClassifier(), 4, method="random", trials=2)]
+CHECKED = [TableClassifier(), TableRegressor(), CondensedSearch(TableClassifier(), 4, method="random", trials=2, validation_fraction=0.5)]
 
 
 @parametrize_with_checks(CHECKED)

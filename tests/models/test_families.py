@@ -14,6 +14,7 @@ from hcdc.models import (
     Appnp,
     ConvMix,
     ConvNet,
+    GraphNasNet,
     Heat,
     Logistic,
     Mlp,
@@ -96,6 +97,7 @@ PROBLEMS = [
     Heat(7, num_features=9),
     Sign(7, num_features=9, hidden=3),
     Appnp(7, num_features=9, steps=(1, 3), widths=(2, 5), alphas=(0.1, 0.3), activations=("elu", "tanh"), regularisers=("decay",)),
+    GraphNasNet(7, num_features=9, attentions=("gat", "const"), activations=("tanh", "elu"), heads=(1, 2), widths=(4, 8), regularisers=("decay",)),
     Logistic(0, columns=(1, 3)),
     Mlp(3, columns=(1, 1), hidden=(2, 5), activations=("tanh", "relu")),
 ]
