@@ -42,7 +42,7 @@ BROKEN = {
     "a relaxation of no cells": (["--relaxation", "gdas"], "`relaxation` = 'gdas': hcdc has no such choice"),
     "soft labels of real images": (["--method", "random", "--soft-labels"], "`soft-labels` = True: random has no such choice"),
     "sides that cannot be divided": (["--method", "dm", "--formation", "3"], "`formation` = 3: must divide the sides"),
-    "no artefact to train on": (["--train-from", "nowhere"], "is missing"),
+    "no artefact to train on": (["--train-from", "nowhere"], "nowhere is not a folder"),
     "fewer images than classes": (["--size", "9"], "`size` = 9: must lie between 10 (one a class)"),
 }
 
