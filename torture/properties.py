@@ -22,8 +22,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from hcdc.bilevel import CG, Implicit, sensitivities
 from hcdc.condense import condense, total_derivative
+from hcdc.condense.calibration import correlation
 from hcdc.condense.gcond import Surrogate, column_distance
-from hcdc.condense.hcdc import correlation
 from hcdc.data import GraphData, Sparse, propagated
 from hcdc.models.graphnet import Thinned
 from hcdc.store import DataCard

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 TensorDict = dict[str, Tensor]
+V = TypeVar("V")
 
 
 def stack(items: Sequence[Mapping[str, Tensor]]) -> TensorDict:
@@ -79,3 +81,8 @@ def generator_for(seed: int, *salts: int) -> torch.Generator:
     for salt in (seed, *salts):
         mixed = ((mixed ^ (salt + 0x7F4A7C15)) * 0xBF58476D1CE4E5B9) % 2**63
     return torch.Generator().manual_seed(mixed)
+
+
+def under(tensors: Mapping[str, V], prefix: str) -> dict[str, V]:
+    """What is named `prefix` and something, by that something."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -6,19 +6,9 @@ import json
 
 import pytest
 
-from hcdc.cli import main
+from tests.cli.test_cli import run
 
 DIGITS = ["condense", "digits", "--size", "20", "--no-probe"]
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_hcdc_on_cells_makes_a_point_a_step(capsys, tmp_path):

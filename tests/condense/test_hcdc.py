@@ -11,7 +11,7 @@ from torch.func import vmap
 from hcdc._tensors import ravel, stack
 from hcdc.bilevel import CG, Adam, Direct, Implicit, Recipe, fit, hypergradients
 from hcdc.condense import HCDC, Algorithm1, Bank, Measure, condense, total_derivative
-from hcdc.condense.hcdc import REJECTED, correlation, standard
+from hcdc.condense.calibration import REJECTED, correlation, standard
 from hcdc.condense.points import Points
 from hcdc.errors import ConvergenceError, InputError
 from hcdc.store import DataCard

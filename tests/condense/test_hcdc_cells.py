@@ -24,8 +24,9 @@ CARD = DataCard(name="small", sha256="0" * 64, kind="images", num_classes=3)
 FAMILY = NasBench201(3, shape=(1, 4, 4), channels=2, activation="softplus", weight_decay=0.05)
 BANK = CellBank(starts=4, steps=3, batch=3)
 PLAIN = CellMeasure(bf16=False, chunk=16)
-FIXED = Implicit(Neumann(3, scale=0.02), damping=2.0)
-"""A fixed polynomial of the Hessian, so that both orders of the products are one number."""
+FIXED = Implicit(Neumann(3, scale=0.01), damping=2.0)
+"""A fixed polynomial of the Hessian, so that both orders of the products are one number; at twice the scale, one of the systems
+of "gumbel" grows and is stopped, and they are not."""
 
 
 def task(family: NasBench201 = FAMILY, **fields: Any) -> Task:
@@ -50,10 +51,7 @@ def measured(kind: Any, fixed: bool = True) -> tuple[Task, CellPoint, Any]:
     return job, measure(job, train, params, at, 0), train
 
 
-UNEXPLAINED = pytest.mark.xfail(reason="differs by up to 2 % of an entry in float32, which is not explained yet", strict=False)
-
-
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=UNEXPLAINED) if kind == "gumbel" else kind for kind in RELAXATIONS])
+@pytest.mark.parametrize("kind", RELAXATIONS)
 def test_a_point_has_the_hypergradient_in_alpha(kind: Any) -> None:
     """That of the weights of all operations, through the derivative of the relaxation; of the sampled ones where these are all."""
     job, point, train = measured(kind)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import jacrev
 
-from hcdc._tensors import TensorDict, expand
+from hcdc._tensors import TensorDict, expand, under
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Implicit, Neumann, Solver, descend, sensitivities
 from hcdc.condense.task import Task
@@ -84,12 +84,9 @@ class CellPoint:
 
     @classmethod
     def from_tensors(cls, tensors: TensorDict, kind: RelaxationName, temperature: float) -> CellPoint:
-        def group(name: str) -> TensorDict:
-            return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
         rest = (tensors[name] for name in ("gates", "jacobian", "target", "value", "accuracy"))
         architecture = Architecture(kind, temperature, tensors["alpha"], tensors["noise"])
-        return cls(architecture, group("params"), group("sensitivity"), *rest)
+        return cls(architecture, under(tensors, "params."), under(tensors, "sensitivity."), *rest)
 
     def slope(self, family: NasBench201, val: ImageData, chunk: int) -> tuple[Tensor, Tensor]:
         """(hypergradient in alpha [30], outer) on `val`, looked at `chunk` images at a time."""

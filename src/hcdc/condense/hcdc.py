@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, batch_size, stack, take
+from hcdc._tensors import TensorDict, batch_size, stack, take, under
 from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, together
+from hcdc.condense.calibration import Calibration, correlation, log
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
-from hcdc.condense.optimise import adam_step, cosine, not_finite
+from hcdc.condense.optimise import adam_step, cosine
 from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
-from hcdc.errors import ConvergenceError, DataError, InputError
+from hcdc.errors import DataError, InputError
 from hcdc.spaces import Space
 from hcdc.store import Card, Groups, space_from_card
-
-REJECTED = 20
-"""Consecutive rejected steps after which a run is given up."""
-
-TINY = 1e-8
-"""Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
 
 METRICS = {"align": "alignment_loss", "values": "values_loss", "accuracy": "accuracy_loss"}
 """Names in the history of what the weights of the same name multiply; lower is better."""
@@ -67,7 +62,7 @@ DRIVERS: dict[str, type[Bank] | type[Algorithm1]] = {"Bank": Bank, "Algorithm1":
 
 
 @dataclass(frozen=True)
-class HCDC:
+class HCDC(Calibration):
     """S_val learned so that hypergradients on it align with the real ones (Eq. (HCDC)).
 
     Minimises, over batches of points,
@@ -100,54 +95,33 @@ class HCDC:
             rule = "must not be negative, nor both `align` and `values` be 0"
             raise InputError("align, values, accuracy", weights, rule, "leave them at their defaults")
 
-    @property
-    def name(self) -> str:
-        return "hcdc"
-
-    def length(self) -> int:
-        return self.train.length() + self._measurements() + self._updates()
-
-    def _measurements(self) -> int:
+    def measurements(self) -> int:
         return -(-self.driver.starts // self.driver.chunk) * self.driver.stages if isinstance(self.driver, Bank) else 0
 
-    def _updates(self) -> int:
+    def updates(self) -> int:
         return self.driver.steps if isinstance(self.driver, Bank) else self.driver.repeats * self.driver.updates
 
     def init(self, task: Task) -> Groups:
-        state = {f"inner/{key}": value for key, value in self.train.init(task).items()}
         val = self.start.select(task.real.val, task.budget.val, task.generator(3))
         if self.soft:
             val = softened(val)
-        return state | {"val": val.tensors(), "moments": {}, "health": {"rate": torch.ones(()), "rejected": torch.zeros(())}}
+        return self.begun(task) | {"val": val.tensors()}
 
-    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
-        first = self.train.length()
-        if number < first:
-            inner, metrics = self.train.step(task, self._inner(state), number)
-            return state | {f"inner/{key}": value for key, value in inner.items()}, metrics
-        number -= first
+    def learn(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         if isinstance(self.driver, Algorithm1):
             return self._follow(task, state, self.driver, number)
-        if number < self._measurements():
-            return self._extend(task, state, self.driver, number)
-        number -= self._measurements()
         bank = Points.from_tensors(state["bank"])
         index = torch.randint(bank.count, (self.driver.batch,), generator=task.generator(11, number))
         return self._update(task, state, bank.take(index), number)
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
-        return self._train(task, state), rebuild(task.real.val, state["val"])
+        return self.made(task, state), rebuild(task.real.val, state["val"])
 
-    def _inner(self, state: Groups) -> Groups:
-        return {key.removeprefix("inner/"): value for key, value in state.items() if key.startswith("inner/")}
-
-    def _train(self, task: Task, state: Groups) -> Any:
-        return self.train.extract(task, self._inner(state))[0]
-
-    def _extend(self, task: Task, state: Groups, driver: Bank, number: int) -> tuple[Groups, dict[str, float]]:
+    def measure_more(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         """Measure one stage of one chunk of trajectories, then move them."""
+        driver = cast("Bank", self.driver)
         chunk, stage = divmod(number, driver.stages)
-        problem, train, seed = task.condensed.problem, self._train(task, state), 100 * chunk + stage
+        problem, train, seed = task.condensed.problem, self.made(task, state), 100 * chunk + stage
         if stage == 0:
             hyper = stack(began(driver, task.space, task.seed, chunk))
             start, solver = packed(hyper, initialise(problem, hyper, task.seed + seed)), task.condensed.solver
@@ -158,14 +132,14 @@ class HCDC:
         points = Points.join(list(task.engine(explored, {"measure": self.measure, "task": task}, shares))).sound(number)
         moved = descend(task, points.hyper, points.target, driver.rate)
         added = state | {f"bank/{number}": points.tensors(), "trajectory": packed(moved, points.params)}
-        if number == self._measurements() - 1:
+        if number == self.measurements() - 1:
             added = merged(added)
         return added, {"points": float(points.count), "real_loss": float(points.loss.mean())}
 
     def _follow(self, task: Task, state: Groups, driver: Algorithm1, number: int) -> tuple[Groups, dict[str, float]]:
         """Train, measure, update S_val and lambda: lines 3 to 8 of Algorithm 1 for all trajectories."""
         repeat, update = divmod(number, driver.updates)
-        train = self._train(task, state)
+        train = self.made(task, state)
         if update == 0:
             hyper = stack(began(driver, task.space, task.seed))
             params = initialise(task.condensed.problem, hyper, task.seed + repeat)
@@ -187,15 +161,11 @@ class HCDC:
         terms = self.losses(task, points, val.replace(**leaves))
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-        health, metrics = state["health"], {METRICS[name]: float(term.detach()) for name, term in terms.items()}
-        scale = float(health["rate"]) * cosine(number, self._updates())
+        metrics = {METRICS[name]: float(term.detach()) for name, term in terms.items()}
+        scale = float(state["health"]["rate"]) * cosine(number, self.updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
-        tensors, moments = adam_step(leaves, slopes, state["moments"], rates)
-        broken = not_finite({"loss": loss, **tensors})
-        if broken:
-            return state | {"moments": {}, "health": rejected(health, number, broken)}, metrics
-        moved = val.replace(**tensors).project()
-        return state | {"val": moved.tensors(), "moments": moments, "health": health | {"rejected": torch.zeros(())}}, metrics
+        moved = adam_step(leaves, slopes, state["moments"], rates)
+        return self.accepted(state, number, (loss, *moved), lambda tensors: val.replace(**tensors).project().tensors()), metrics
 
     def losses(self, task: Task, points: Points, val: Any) -> dict[str, Tensor]:
         """The terms of the loss over `points` on the synthetic `val`, by the names of their weights."""
@@ -253,8 +223,7 @@ def packed(hyper: TensorDict, params: TensorDict) -> TensorDict:
 
 def split(trajectory: TensorDict) -> tuple[TensorDict, TensorDict]:
     """(hyper, params) of a saved trajectory."""
-    parts = [{key.removeprefix(prefix): value for key, value in trajectory.items() if key.startswith(prefix)} for prefix in ("hyper.", "params.")]
-    return parts[0], parts[1]
+    return under(trajectory, "hyper."), under(trajectory, "params.")
 
 
 def softened(val: Any) -> Any:
@@ -262,27 +231,3 @@ def softened(val: Any) -> Any:
     if not isinstance(val, ImageData) or not val.num_classes:
         raise DataError("soft", True, "labels are learned of images with classes only", "leave it out")
     return val.softened()
-
-
-def log(value: Tensor) -> Tensor:
-    """Of what may be 0."""
-    return value.clamp_min(TINY).log()
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, [B], [B] -> scalar."""
-    return (standard(a) * standard(b)).mean()
-
-
-def standard(a: Tensor) -> Tensor:
-    """Mean 0 and variance 1 (a constant becomes 0)."""
-    centred = a - a.mean()
-    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
-
-
-def rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
-    count = health["rejected"] + 1
-    if count > REJECTED:
-        rule = f"{REJECTED} steps in a row up to {number} gave values that are not finite, the last in {', '.join(broken)}"
-        raise ConvergenceError(f"S_val: {rule}; lower `lr` or add damping")
-    return {"rate": health["rate"] / 2, "rejected": count}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, stack
+from hcdc.condense.calibration import Calibration, correlation, log, standard
 from hcdc.condense.cellpoints import Architecture, CellFit, CellMeasure, CellPoint
 from hcdc.condense.coreset import Coreset
-from hcdc.condense.hcdc import TINY, correlation, rejected, standard
 from hcdc.condense.images import enlarged, shrunk
 from hcdc.condense.optimise import adam_step, cosine, not_finite
 from hcdc.condense.task import Condenser, Task
@@ -58,7 +58,7 @@ class CellPaths:
 
 
 @dataclass(frozen=True)
-class CellHCDC:
+class CellHCDC(Calibration):
     """S_val learned so that hypergradients in the architecture parameters alpha [6, 5] align with the real ones.
 
     Minimises, over the points of a step, `align` x mean of 1 - cos(g_S, g_T) plus `values` x (1 - Pearson's correlation of log
@@ -94,47 +94,28 @@ class CellHCDC:
         if self.formation < 1 or self.temperature <= 0:
             raise InputError("formation, temperature", (self.formation, self.temperature), "must be positive", "use 1 and 1.0")
 
-    @property
-    def name(self) -> str:
-        return "hcdc"
-
-    def length(self) -> int:
-        return self.train.length() + self.measurements() + self.updates()
-
     def measurements(self) -> int:
-        """Steps in which a point of the bank is made."""
         return self.driver.starts * self.driver.stages if isinstance(self.driver, CellBank) else 0
 
     def updates(self) -> int:
-        """Steps of S_val."""
         return self.driver.steps if isinstance(self.driver, CellBank) else self.driver.repeats * self.driver.updates
 
     def init(self, task: Task) -> Groups:
         if not isinstance(task.condensed.problem, NasBench201):
             raise DataError("method", self.name, "this form is for cells of NAS-Bench-201", "use --space nasbench201, or HCDC")
-        state = {f"inner/{key}": value for key, value in self.train.init(task).items()}
         val = self.start.select(task.real.val, task.budget.val, task.generator(3))
         learned = {"x": shrunk(val.x, self.formation)} | ({"y": val.softened().y} if self.soft else {})
-        health = {"rate": torch.ones(()), "rejected": torch.zeros(())}
-        return state | {"val": learned, "labels": {"y": val.y}, "moments": {}, "health": health}
+        return self.begun(task) | {"val": learned, "labels": {"y": val.y}}
 
-    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
-        first = self.train.length()
-        if number < first:
-            inner, metrics = self.train.step(task, self._inner(state), number)
-            return state | {f"inner/{key}": value for key, value in inner.items()}, metrics
-        number -= first
+    def learn(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         if isinstance(self.driver, CellPaths):
             return self._follow(task, state, self.driver, number)
-        if number < self.measurements():
-            return self._extend(task, state, self.driver, number)
-        number -= self.measurements()
         index = torch.randperm(self.measurements(), generator=task.generator(11, number))[: self.driver.batch]
         points = [self._point(state[f"point/{at}"]) for at in index.tolist()]
         return self._update(task, state, points, number)
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
-        return self._train(task, state), self._val(task, state["val"], state["labels"]["y"])
+        return self.made(task, state), self._val(task, state["val"], state["labels"]["y"])
 
     def memory(self, task: Task) -> int:
         """Bytes of all points at the most that a cell weighs, and of one network at work on a chunk."""
@@ -145,12 +126,6 @@ class CellHCDC:
         points = self.measurements() if isinstance(self.driver, CellBank) else self.driver.trajectories
         work = task.real.train.take(torch.arange(min(self.measure.chunk, task.real.train.size)))
         return 4 * numbers * (1 + gates) * points + 2 * widest.footprint(work)
-
-    def _inner(self, state: Groups) -> Groups:
-        return {key.removeprefix("inner/"): value for key, value in state.items() if key.startswith("inner/")}
-
-    def _train(self, task: Task, state: Groups) -> ImageData:
-        return self.train.extract(task, self._inner(state))[0]
 
     def _val(self, task: Task, learned: TensorDict, labels: Tensor) -> ImageData:
         return task.real.val.replace(x=enlarged(learned["x"], self.formation), y=learned.get("y", labels)).project()
@@ -176,7 +151,7 @@ class CellHCDC:
     def _measured(self, task: Task, state: Groups, path: TensorDict, steps: int | None, salts: tuple[int, ...]) -> tuple[CellPoint, TensorDict]:
         """Train the architecture drawn at the end of `path` {"alpha", parameters}, measure it, and put its parameters back."""
         family: Any = task.condensed.problem
-        train, seed = self._train(task, state), task.seed + 1000 * salts[0] + salts[1]
+        train, seed = self.made(task, state), task.seed + 1000 * salts[0] + salts[1]
         architecture = self.drawn(task, path["alpha"], *salts)
         network = architecture.network(family, fused=True)
         names = network.init({}, torch.Generator()).keys()
@@ -191,8 +166,9 @@ class CellHCDC:
         family: Any = task.condensed.problem
         return {"alpha": self._began(task, *salts)} | family.init({}, torch.Generator().manual_seed(task.seed + salts[0]))
 
-    def _extend(self, task: Task, state: Groups, driver: CellBank, number: int) -> tuple[Groups, dict[str, float]]:
+    def measure_more(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         """Make one point of the bank, and move the trajectory on from it."""
+        driver = cast("CellBank", self.driver)
         start, stage = divmod(number, driver.stages)
         path = self._path(task, start) if stage == 0 else state["path"]
         point, path = self._measured(task, state, path, None if stage == 0 else driver.more, (start, stage))
@@ -227,14 +203,12 @@ class CellHCDC:
         seen = torch.stack([(slope * some.learnable()[name]).sum() for name, slope in pulled.items()]).sum()
         slopes = dict(zip(leaves, torch.autograd.grad(seen, list(leaves.values())), strict=True))
         scale = float(state["health"]["rate"]) * cosine(number, self.updates())
-        tensors, moments = adam_step(leaves, slopes, state["moments"], {"x": scale * self.lr, "y": scale * self.lr_labels})
-        metrics = {"alignment_loss": float(align), "values_loss": float(values)}
-        broken = not_finite({"loss": loss, **tensors})
-        if broken:
-            return state | {"moments": {}, "health": rejected(state["health"], number, broken)}, metrics
-        if self.soft:
-            tensors["y"] = self._val(task, tensors, labels).y
-        return state | {"val": tensors, "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}, metrics
+        after = adam_step(leaves, slopes, state["moments"], {"x": scale * self.lr, "y": scale * self.lr_labels})
+
+        def val(learned: TensorDict) -> TensorDict:
+            return learned | ({"y": self._val(task, learned, labels).y} if self.soft else {})
+
+        return self.accepted(state, number, (loss, *after), val), {"alignment_loss": float(align), "values_loss": float(values)}
 
     def losses(self, task: Task, points: list[CellPoint], val: ImageData) -> tuple[Tensor, Tensor, TensorDict]:
         """(mean of 1 - cos(g_S, g_T), 1 - correlation of log values, and the gradient of their weighted sum in what `val`
@@ -245,10 +219,10 @@ class CellHCDC:
         gated = [at for at, point in enumerate(points) if len(point.gates)]
         target = torch.stack([point.target for point in points])
         align = (1 - functional.cosine_similarity(slopes[gated], target[gated], dim=1)).sum() / max(1, len(gated))
-        wanted = standard(torch.stack([point.value for point in points]).clamp_min(TINY).log())
+        wanted = standard(log(torch.stack([point.value for point in points])))
         if self.accuracy:
             wanted = wanted - self.accuracy * standard(torch.stack([point.accuracy for point in points]))
-        apart = 1 - correlation(value.clamp_min(TINY).log(), wanted)
+        apart = 1 - correlation(log(value), wanted)
         p, q = torch.autograd.grad(self.align * align + self.values * apart, (slopes, value))
         pulls = [point.pull(family, val, (p[at], q[at]), self.measure.chunk) for at, point in enumerate(points)]
         pulled = {name: tensor.sum(0) for name, tensor in stack(pulls).items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict
+from hcdc._tensors import TensorDict, under
 from hcdc._typing import Params
 from hcdc.condense.optimise import momentum_step, not_finite
 from hcdc.condense.task import Task, choose
@@ -92,7 +92,7 @@ class ImageCondenser(ABC):
     def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         second, within = divmod(number, self.stretch())
         part = PARTS[second]
-        own = {key.removeprefix(f"{part}/"): value for key, value in state.items() if key.startswith(f"{part}/")}
+        own = under(state, f"{part}/")
         changed, metrics = self.advance(getattr(task.real, part), own, within, task.generator(33, second, within))
         if not_finite(changed.get("learned", {})):
             raise ConvergenceError(f"{self.name}: step {number} left the finite numbers; lower `lr`, now {self.lr}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, unravel
+from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, under, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, gradients, hypergradients, sensitivities, together
 from hcdc.condense.task import Task
@@ -61,10 +61,7 @@ class Points:
 
     @classmethod
     def from_tensors(cls, tensors: TensorDict) -> Points:
-        def group(name: str) -> TensorDict:
-            return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-        groups = (group("params"), group("hyper"), group("sensitivity"))
+        groups = under(tensors, "params."), under(tensors, "hyper."), under(tensors, "sensitivity.")
         return cls(*groups, tensors["target"], tensors["loss"], tensors["accuracy"])
 
     @classmethod

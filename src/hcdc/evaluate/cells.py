@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from hcdc.errors import InputError
 from hcdc.evaluate.retrain import METRICS, Scores
 from hcdc.models import CellNetwork, NasBench201
 from hcdc.spaces import Cell
-from hcdc.store import Ledger, numerics, read_tensors, write_tensors
+from hcdc.store import Ledger, named_by, numerics, read_tensors, write_tensors
 
 SECONDS = "seconds"
 """Beside the parameters of a network that is kept."""
@@ -106,8 +104,8 @@ class CellTrainer:
         """(trained parameters, the seconds that training took before this call)."""
         if self.trained is None:
             return self.fit(network, train, seed), 0.0
-        cause = json.dumps(self.cause(train, seed) | {"cell": str(network.cell)}, sort_keys=True)
-        path = self.trained / f"{hashlib.sha256(cause.encode()).hexdigest()[:24]}.safetensors"
+        cause = self.cause(train, seed) | {"cell": str(network.cell)}
+        path = self.trained / f"{named_by(cause)}.safetensors"
         if path.exists():
             params = read_tensors(path)
             return params, float(params.pop(SECONDS))

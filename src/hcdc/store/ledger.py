@@ -43,5 +43,9 @@ class Ledger:
 
     def _path(self, cause: dict[str, Any]) -> Path:
         assert self.folder is not None
-        name = hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()[:24]
-        return self.folder / f"{name}.json"
+        return self.folder / f"{named_by(cause)}.json"
+
+
+def named_by(cause: dict[str, Any]) -> str:
+    """The name, without an ending, of the file that holds what `cause` made."""
+    return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,0 +1,105 @@
+"""What both forms of HCDC share: S_train first, then points, then steps on S_val."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hcdc._tensors import TensorDict, under
+from hcdc.condense.optimise import not_finite
+from hcdc.condense.task import Condenser, Task
+from hcdc.errors import ConvergenceError
+from hcdc.store import Groups
+
+REJECTED = 20
+"""Consecutive rejected steps after which a run is given up."""
+
+TINY = 1e-8
+"""Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
+
+
+class Calibration(ABC):
+    """A condenser whose S_train another one makes (`train`), and which then learns S_val.
+
+    Its state holds that of `train` under "inner/", the "moments" of S_val, and its "health": the factor of the rate, halved
+    by every rejected step, and how many were rejected in a row.
+    """
+
+    train: Condenser
+
+    @property
+    def name(self) -> str:
+        return "hcdc"
+
+    @abstractmethod
+    def measurements(self) -> int:
+        """Steps in which the bank is made; 0 where there is none."""
+
+    @abstractmethod
+    def updates(self) -> int:
+        """Steps of S_val."""
+
+    @abstractmethod
+    def measure_more(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        """Measurement `number`."""
+
+    @abstractmethod
+    def learn(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        """Step `number` of S_val."""
+
+    def length(self) -> int:
+        return self.train.length() + self.measurements() + self.updates()
+
+    def begun(self, task: Task) -> Groups:
+        """The state before the first step, but for S_val."""
+        state = {f"inner/{key}": value for key, value in self.train.init(task).items()}
+        return state | {"moments": {}, "health": {"rate": torch.ones(()), "rejected": torch.zeros(())}}
+
+    def step(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
+        first, second = self.train.length(), self.measurements()
+        if number < first:
+            inner, metrics = self.train.step(task, under(state, "inner/"), number)
+            return state | {f"inner/{key}": value for key, value in inner.items()}, metrics
+        number -= first
+        return self.measure_more(task, state, number) if number < second else self.learn(task, state, number - second)
+
+    def made(self, task: Task, state: Groups) -> Any:
+        """S_train."""
+        return self.train.extract(task, under(state, "inner/"))[0]
+
+    def accepted(self, state: Groups, number: int, step: tuple[Tensor, TensorDict, TensorDict], val: Callable[[TensorDict], TensorDict]) -> Groups:
+        """`state` after step `number` = (loss, tensors, moments), S_val being `val` of these tensors; where one of them is not
+        finite, `state` as it was, with half the rate."""
+        loss, tensors, moments = step
+        broken = not_finite({"loss": loss, **tensors})
+        if broken:
+            return state | {"moments": {}, "health": _rejected(state["health"], number, broken)}
+        return state | {"val": val(tensors), "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}
+
+
+def log(value: Tensor) -> Tensor:
+    """Of what may be 0."""
+    return value.clamp_min(TINY).log()
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's, [B], [B] -> scalar."""
+    return (standard(a) * standard(b)).mean()
+
+
+def standard(a: Tensor) -> Tensor:
+    """Mean 0 and variance 1 (a constant becomes 0)."""
+    centred = a - a.mean()
+    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
+
+
+def _rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
+    count = health["rejected"] + 1
+    if count > REJECTED:
+        rule = f"{REJECTED} steps in a row up to {number} gave values that are not finite, the last in {', '.join(broken)}"
+        raise ConvergenceError(f"S_val: {rule}; lower `lr` or add damping")
+    return {"rate": health["rate"] / 2, "rejected": count}
