@@ -83,12 +83,16 @@ class ConvergenceError(HcdcError):
     """A solver stopped before its answer could be trusted; the message states cause and remedy."""
 
 
+PACKAGE = pathlib.Path(__file__).parent
+"""Where our own lines are; a user's folder may have the same name."""
+
+
 def _place(error: BaseException) -> str:
     """The innermost line outside of libraries, where there is one."""
     places = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and "hcdc" not in pathlib.Path(frame.filename).parts
+        if "site-packages" not in frame.filename and not pathlib.Path(frame.filename).is_relative_to(PACKAGE)
     ]
     return f" at {pathlib.Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
 
