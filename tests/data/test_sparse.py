@@ -181,3 +181,46 @@ def test_pickling(sparse: Sparse) -> None:
 def test_other_layouts_are_refused() -> None:
     with pytest.raises(TypeError, match="from_coo"):
         Sparse(MATRIX)
+
+
+SQUARE = MATRIX[:, :4]
+WEIGHTS, DENSE = normal(4, seed=11), normal(4, 2, seed=12)
+
+
+def power_sum(weights: Tensor, dense: Tensor) -> Tensor:
+    """The polynomial written out."""
+    return torch.stack([weight * torch.linalg.matrix_power(SQUARE, k) @ dense for k, weight in enumerate(weights)]).sum(0)
+
+
+def test_polynomial() -> None:
+    square = Sparse.from_dense(SQUARE)
+    torch.testing.assert_close(square.polynomial(WEIGHTS, DENSE), power_sum(WEIGHTS, DENSE))
+    torch.testing.assert_close(square.polynomial(WEIGHTS[:1], DENSE), WEIGHTS[0] * DENSE)
+    unit = Sparse.identity(4, DENSE)
+    torch.testing.assert_close(unit.polynomial(WEIGHTS, DENSE), WEIGHTS.sum() * DENSE)
+
+
+def test_derivatives_of_a_polynomial() -> None:
+    square, weights, dense = Sparse.from_dense(SQUARE), WEIGHTS.clone().requires_grad_(), DENSE.clone().requires_grad_()
+    assert gradcheck(square.polynomial, (weights, dense), check_forward_ad=True, check_batched_grad=True)
+    assert gradcheck(square.polynomial, (WEIGHTS, dense), check_forward_ad=True)
+    assert gradcheck(square.polynomial, (weights, DENSE), check_forward_ad=True)
+    assert gradgradcheck(lambda w, x: square.polynomial(w, x).sin(), (weights, dense))
+
+
+@pytest.mark.parametrize("batched", [(0, 1), (None, 1), (1, None)])
+def test_vmap_of_a_polynomial_and_its_gradients(batched: tuple[int | None, int | None]) -> None:
+    square = Sparse.from_dense(SQUARE)
+    weights, dense = (
+        torch.stack([value, -2 * value, value.sin()], dim) if dim is not None else value
+        for value, dim in zip((WEIGHTS, DENSE), batched, strict=True)
+    )
+    for transform in (lambda f: f, lambda f: grad(lambda w, x: f(w, x).sin().sum(), (0, 1))):
+        found = vmap(transform(square.polynomial), batched)(weights, dense)
+        torch.testing.assert_close(found, vmap(transform(power_sum), batched)(weights, dense))
+
+
+def test_nested_vmap_of_a_polynomial() -> None:
+    square, weights, dense = Sparse.from_dense(SQUARE), normal(3, 4, seed=13), normal(3, 2, 4, 5, seed=14)
+    found = vmap(lambda w, x: vmap(lambda one: square.polynomial(w, one))(x))(weights, dense)
+    torch.testing.assert_close(found, vmap(lambda w, x: vmap(lambda one: power_sum(w, one))(x))(weights, dense))

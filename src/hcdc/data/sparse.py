@@ -136,6 +136,10 @@ class Sparse:
     def __matmul__(self, dense: Tensor) -> Tensor:
         return dense if self._unit else _Product.apply(self, dense)
 
+    def polynomial(self, weights: Tensor, dense: Tensor) -> Tensor:
+        """sum_k weights_k A^k `dense` of a square A, differentiable in both: [K + 1], [n, f] -> [n, f]."""
+        return weights.sum() * dense if self._unit else _Polynomial.apply(self, weights, dense)
+
 
 def _parts_of(csr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Row pointers, columns and values, in the memory of `csr`; inside of a `torch.func` transform they cannot be asked for."""
@@ -169,3 +173,56 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[None, int], operator: Sparse, dense: Tensor) -> tuple[Tensor, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return _Product.apply(operator, dense.movedim(in_dims[1], 1)), 1
+
+
+class _Polynomial(torch.autograd.Function):
+    """sum_k weights_k A^k dense by Horner's rule, weights [K + 1, *batch] and dense [n, *batch, f].
+
+    One kernel a product and one a sum, and nothing is kept but the inputs: the derivative by weights_k is
+    <dense, (A^T)^k slope>, whose powers the derivative by `dense` needs as well.
+    """
+
+    @staticmethod
+    def forward(operator: Sparse, weights: Tensor, dense: Tensor) -> Tensor:
+        last, *rest = weights.unsqueeze(-1).flip(0).unbind()
+        total = last * dense
+        for weight in rest:
+            total = (operator.csr @ total.reshape(dense.shape[0], -1)).reshape(dense.shape).addcmul_(dense, weight)
+        return total
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Sparse, Tensor, Tensor], output: Tensor) -> None:
+        ctx.operator = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        weights, dense = ctx.saved_tensors
+        if not ctx.needs_input_grad[1]:
+            return None, None, _Polynomial.apply(ctx.operator.T, weights, grads[0])
+        first, *rest = weights.unsqueeze(-1).unbind()
+        term, by_dense, by_weights = grads[0], first * grads[0], [(dense * grads[0]).sum((0, -1))]
+        for weight in rest:
+            term = _Product.apply(ctx.operator.T, term)
+            by_dense = torch.addcmul(by_dense, term, weight)
+            by_weights.append((dense * term).sum((0, -1)))
+        return None, torch.stack(by_weights), by_dense
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        weights, dense = ctx.saved_tensors
+        parts = [(weights, tangents[2]), (tangents[1], dense)]
+        return torch.stack([_Polynomial.apply(ctx.operator, *part) for part in parts if None not in part]).sum(0)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[None, int | None, int | None], operator: Sparse, weights: Tensor, dense: Tensor) -> tuple[Tensor, int]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        weights, dense = (_batched(value, dim, info.batch_size) for value, dim in zip((weights, dense), in_dims[1:], strict=True))
+        return _Polynomial.apply(operator, weights, dense), 1
+
+
+def _batched(value: Tensor, dim: int | None, size: int) -> Tensor:
+    """`value` with its batch second, made where it has none."""
+    if dim is not None:
+        return value.movedim(dim, 1)
+    return value.unsqueeze(1).expand(value.shape[0], size, *value.shape[1:])

@@ -34,6 +34,11 @@ class GraphFilter(HopNet):
     def coefficients(self, hyper: Hyper) -> Tensor:
         """c(lambda) [order + 1]."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether B_k is Â^k."""
+        return True
+
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
         d, h, c = self.num_features, self.hidden, self.num_classes
         first, second = glorot((d, h), (d, h), generator), glorot((h, c), (h, c), generator)
@@ -50,11 +55,16 @@ class GraphFilter(HopNet):
         hidden = self.activate(self.filter(weights, graph, x @ params["w1"]) + params["b1"])
         if noise:
             hidden = hidden * noise["hidden"]
-        out = self.filter(weights, graph, hidden @ params["w2"]) + params["b2"]
-        return out[data.nodes]
+        if self.hidden < self.num_classes:
+            out = self.filter(weights, graph, hidden)[data.nodes] @ params["w2"]
+        else:
+            out = self.filter(weights, graph, hidden @ params["w2"])[data.nodes]
+        return out + params["b2"]
 
     def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         """C(weights) h, by `order` products with the graph: [n, f] -> [n, f]."""
+        if isinstance(graph, Sparse) and self.plain:
+            return graph.polynomial(weights, h)
         total = weights[0] * h
         for k, term in enumerate(self.terms(graph, h), 1):
             total = total + weights[k] * term
@@ -92,6 +102,10 @@ class PolyFilter(GraphFilter):
 
     def coefficients(self, hyper: Hyper) -> Tensor:
         return self.weights(hyper, "filter")
+
+    @property
+    def plain(self) -> bool:
+        return self.basis == "adjacency"
 
     def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         if self.basis != "bernstein":
