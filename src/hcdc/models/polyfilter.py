@@ -48,7 +48,8 @@ class GraphFilter(HopNet):
         return self.layer_noise(data, self.hidden, generator)
 
     def footprint(self, data: GraphData) -> int:
-        return 3 * 4 * data.size * (self.order + 2) * (self.hidden + self.num_classes)
+        kept = 2 if self.plain and isinstance(data.propagation, Sparse) else self.order + 2
+        return 3 * 4 * data.size * kept * (self.hidden + min(self.hidden, self.num_classes))
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
         x, graph, weights = noise.get("x", data.x), self.graph(hyper, data), self.coefficients(hyper)
