@@ -212,8 +212,7 @@ def test_derivatives_of_a_polynomial() -> None:
 def test_vmap_of_a_polynomial_and_its_gradients(batched: tuple[int | None, int | None]) -> None:
     square = Sparse.from_dense(SQUARE)
     weights, dense = (
-        torch.stack([value, -2 * value, value.sin()], dim) if dim is not None else value
-        for value, dim in zip((WEIGHTS, DENSE), batched, strict=True)
+        torch.stack([value, -2 * value, value.sin()], dim) if dim is not None else value for value, dim in zip((WEIGHTS, DENSE), batched, strict=True)
     )
     for transform in (lambda f: f, lambda f: grad(lambda w, x: f(w, x).sin().sum(), (0, 1))):
         found = vmap(transform(square.polynomial), batched)(weights, dense)
