@@ -156,7 +156,7 @@ def task_for(
 
     `settings` go to the model family: `order`, `basis`, `hidden`, `criterion`, ...; `space` replaces the family's own.
     """
-    condensed, full = default_recipes(source.splits.train, family, **settings)
+    condensed, full = default_recipes(source.splits.train, family, size=size, **settings)
     problem: Any = condensed.problem
     own: Space = problem.space()
     if space is not None and space.shapes() != own.shapes():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hcdc.condense import CellBank
 from tests.cli.test_cli import run
 
 DIGITS = ["condense", "digits", "--size", "20", "--no-probe"]
@@ -27,11 +31,43 @@ def test_the_training_set_of_an_artefact_is_trained_on_and_named_in_the_card(cap
     assert (code, error.splitlines()[-1][:19]) == (2, "error: `size` = 30:")
 
 
+@pytest.fixture
+def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twenty images a batch in the official layout; cells are trained for two epochs."""
+    monkeypatch.setattr("hcdc.data.cifar.IMAGES_A_BATCH", 20)
+    monkeypatch.setattr("hcdc.condense.task.CELL_EPOCHS", 2)
+    monkeypatch.setattr("hcdc.run.CellBank", lambda **_: CellBank(starts=3, steps=2, batch=3))
+    folder, random = tmp_path / "cifar-10-batches-py", np.random.default_rng(0)
+    folder.mkdir()
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        batch = {"data": random.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    return tmp_path
+
+
+def test_cells_end_to_end(capsys, cifar10):
+    """Condensed on what a random artefact trains on, and judged cell by cell."""
+    root, first, second = ["--root", str(cifar10)], str(cifar10 / "first"), str(cifar10 / "second")
+    command = ["condense", "cifar10", "--space", "nasbench201", "--size", "10", "--no-probe", *root]
+    assert run(capsys, *command, "--method", "random", "--out", first)[0] == 0
+    code, text, progress = run(capsys, *command, "--train-from", first, "--out", second, "--json")
+    assert code == 0
+    assert "GiB of memory" in progress
+    history = json.loads(text)["history"]
+    assert {"alignment_loss", "values_loss", "accuracy_loss"} <= set(history[-1])
+    code, text, _ = run(capsys, "evaluate", second, "--configs", "4", "--seeds", "1", *root, "--json")
+    assert code == 0
+    facts = json.loads(text)
+    assert (facts["images"], facts["images_val"], facts["configs"]) == (10, 10, 4)
+    assert "Direction of hypergradients" in Path(facts["report"]).read_text()
+
+
 BROKEN = {
     "an unknown relaxation": (["--space", "nasbench201", "--relaxation", "hard"], "`relaxation` = 'hard': must be one of softmax, gumbel, gdas"),
     "a relaxation of no cells": (["--relaxation", "gdas"], "`relaxation` = 'gdas': hcdc has no such choice"),
     "soft labels of real images": (["--method", "random", "--soft-labels"], "`soft-labels` = True: random has no such choice"),
     "sides that cannot be divided": (["--method", "dm", "--formation", "3"], "`formation` = 3: must divide the sides"),
+    "a decay searched with cells": (["--space", "nasbench201", "--regularise", "decay"], "`regularise` = ('decay',): condenses for cells alone"),
     "no artefact to train on": (["--train-from", "nowhere"], "nowhere is not a folder"),
     "fewer images than classes": (["--size", "9"], "`size` = 9: must lie between 10 (one a class)"),
 }

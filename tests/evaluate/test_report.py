@@ -22,7 +22,7 @@ from hcdc.errors import MissingExtraError
 from hcdc.evaluate import Alignment, report
 from hcdc.evaluate.evaluation import Evaluation, Judge, compare
 from hcdc.evaluate.report import write_report
-from hcdc.evaluate.retrain import Scores
+from hcdc.evaluate.scores import Scores
 from hcdc.search import Trial
 from hcdc.store import Card, Condensed, DataCard, StorageError
 

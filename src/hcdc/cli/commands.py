@@ -105,7 +105,6 @@ def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.cli.probing import look
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
-    from hcdc.models import NasBench201
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
@@ -130,7 +129,7 @@ def condense(request: Condense) -> Answer:
         condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
-        if request.probe and not isinstance(task.condensed.problem, NasBench201):
+        if request.probe:
             look(request.out, condensed, source, engine)
     return show(request.out)
 

@@ -1,6 +1,6 @@
 """Methods that make a small synthetic training and validation set."""
 
-from hcdc.condense.cellpoints import CellFit, CellMeasure, channels_last
+from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_last
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
 from hcdc.condense.dm import DM
@@ -18,7 +18,7 @@ from hcdc.condense.tm import TM
 
 __all__ = [
     "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
-    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "Condenser", "Coreset", "Existing", "GCond",
+    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Condenser", "Coreset", "Existing", "GCond",
     "ImageCondenser", "Measure", "Points", "Task", "channels_last", "check_memory", "condense", "default_recipes", "first_configs",
     "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -18,6 +18,9 @@ from hcdc.store import Groups
 REJECTED = 20
 """Consecutive rejected steps after which a run is given up."""
 
+METRICS = {"align": "alignment_loss", "values": "values_loss", "accuracy": "accuracy_loss"}
+"""Names in the history of what the weights of the same name multiply; lower is better."""
+
 TINY = 1e-8
 """Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
 
@@ -89,6 +92,15 @@ def log(value: Tensor) -> Tensor:
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Pearson's, [B], [B] -> scalar."""
     return (standard(a) * standard(b)).mean()
+
+
+def followed(read: dict[str, Tensor], loss: Tensor, accuracy: Tensor) -> dict[str, Tensor]:
+    """How far each reading of S_val [B] is from following its real value [B], `loss` or `accuracy`: 1 - corr(log loss_S, log
+    loss_T) and, where there is a soft accuracy p_S, 1 - corr(log(1 - p_S), -accuracy_T)."""
+    terms = {"values": 1 - correlation(log(read["loss"]), log(loss))}
+    if "soft_accuracy" in read:
+        terms["accuracy"] = 1 - correlation(log(1 - read["soft_accuracy"]), -accuracy)
+    return terms
 
 
 def standard(a: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class CellPoint:
     """`params` trained on S_train at `architecture`, with all that does not depend on S_val.
 
     `sensitivity` d theta / d gate as tensors [k, ...], `jacobian` d gate / d alpha [k, 30], `target` [30] the real
-    hypergradient in alpha, `value` and `accuracy` what S_val is to rank by.
+    hypergradient of the loss in alpha, `loss` and `accuracy` the real values that the two readings of S_val are to follow.
     """
 
     architecture: Architecture
@@ -72,7 +72,7 @@ class CellPoint:
     gates: Tensor
     jacobian: Tensor
     target: Tensor
-    value: Tensor
+    loss: Tensor
     accuracy: Tensor
 
     def tensors(self) -> TensorDict:
@@ -80,25 +80,25 @@ class CellPoint:
         out = {"alpha": self.architecture.alpha, "noise": self.architecture.noise}
         for group in ("params", "sensitivity"):
             out |= {f"{group}.{name}": value for name, value in getattr(self, group).items()}
-        return out | {name: getattr(self, name) for name in ("gates", "jacobian", "target", "value", "accuracy")}
+        return out | {name: getattr(self, name) for name in ("gates", "jacobian", "target", "loss", "accuracy")}
 
     @classmethod
     def from_tensors(cls, tensors: TensorDict, kind: RelaxationName, temperature: float) -> CellPoint:
-        rest = (tensors[name] for name in ("gates", "jacobian", "target", "value", "accuracy"))
+        rest = (tensors[name] for name in ("gates", "jacobian", "target", "loss", "accuracy"))
         architecture = Architecture(kind, temperature, tensors["alpha"], tensors["noise"])
         return cls(architecture, under(tensors, "params."), under(tensors, "sensitivity."), *rest)
 
     def slope(self, family: NasBench201, val: ImageData, chunk: int) -> tuple[Tensor, Tensor]:
-        """(hypergradient in alpha [30], outer) on `val`, looked at `chunk` images at a time."""
+        """(hypergradient of the loss in alpha [30], `Gated.readings` [2]) on `val`, looked at `chunk` images at a time."""
         network = Gated(self.architecture.network(family, fused=True), self.architecture.ops(), self.gates)
         gate, params = network.start().requires_grad_(), {name: value.detach().requires_grad_() for name, value in self.params.items()}
-        total, value = torch.zeros(len(self.gates)), torch.zeros(())
+        total, found = torch.zeros(len(self.gates)), torch.zeros(2)
         for part, share in parts(val, chunk):
-            outer = share * network.outer(params, {"gate": gate}, part)
-            direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], materialize_grads=True)
+            read = share * network.readings(params, {"gate": gate}, part)
+            direct, *slopes = torch.autograd.grad(read[0], [gate, *params.values()], materialize_grads=True)
             total = total + direct + self.along(dict(zip(params, slopes, strict=True)))
-            value = value + outer.detach()
-        return self.jacobian.T @ total, value
+            found = found + read.detach()
+        return self.jacobian.T @ total, found
 
     def along(self, slopes: Params) -> Tensor:
         """(d theta / d gate)^T slopes: [k]."""
@@ -108,9 +108,9 @@ class CellPoint:
         return found
 
     def pull(self, family: NasBench201, val: ImageData, weights: tuple[Tensor, Tensor], chunk: int) -> TensorDict:
-        """d / d val of <hypergradient in alpha, p> + q outer, for `weights` = (p [30], q), `chunk` images at a time.
+        """d / d val of <hypergradient in alpha, p> + <readings, q>, for `weights` = (p [30], q [2]), `chunk` images at a time.
 
-        With w = sum_k (J p)_k d theta / d gate_k this is <grad_theta outer, w> + <grad_gate outer, J p> + q outer, whose
+        With w = sum_k (J p)_k d theta / d gate_k this is <grad_theta loss, w> + <grad_gate loss, J p> + <readings, q>, whose
         one mixed second derivative is all that is kept alive, and that of a chunk: memory does not grow with `val`.
         """
         p = self.jacobian @ weights[0]
@@ -123,10 +123,10 @@ class CellPoint:
             gate, params = network.start(), dict(self.params)
             if second:
                 gate, params = gate.requires_grad_(), {name: value.detach().requires_grad_() for name, value in params.items()}
-            outer = network.outer(params, {"gate": gate}, part.replace(**leaves))
-            scalar = weights[1] * outer
+            read = network.readings(params, {"gate": gate}, part.replace(**leaves))
+            scalar = weights[1] @ read
             if second:
-                direct, *slopes = torch.autograd.grad(outer, [gate, *params.values()], create_graph=True, materialize_grads=True)
+                direct, *slopes = torch.autograd.grad(read[0], [gate, *params.values()], create_graph=True, materialize_grads=True)
                 indirect = [(slope * ahead[name]).sum() for name, slope in zip(params, slopes, strict=True)]
                 scalar = scalar + direct @ p + torch.stack(indirect).sum()
             for name, slope in derivatives(share * scalar, leaves).items():
@@ -167,6 +167,11 @@ class Gated:
     def outer(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
         return self.network.outer(params, self.hyper(hyper), data)
 
+    def readings(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
+        """(loss, soft accuracy) [2], from one forward."""
+        found = self.network.metrics(params, self.hyper(hyper), data)
+        return torch.stack([found["loss"], found["soft_accuracy"]])
+
 
 @dataclass(frozen=True)
 class CellMeasure:
@@ -201,11 +206,11 @@ class CellMeasure:
         nothing = torch.zeros(())
         point = CellPoint(architecture, params, sensitivity, gates, architecture.jacobian(gates), nothing, nothing, nothing)
         target, _ = point.slope(family, real, self.chunk)
-        value, accuracy = self.values(task, architecture, params, real, seed)
-        return CellPoint(architecture, params, sensitivity, gates, point.jacobian, target, value, accuracy)
+        loss, accuracy = self.values(task, architecture, params, real, seed)
+        return CellPoint(architecture, params, sensitivity, gates, point.jacobian, target, loss, accuracy)
 
     def values(self, task: Task, architecture: Architecture, params: Params, real: ImageData, seed: int) -> tuple[Tensor, Tensor]:
-        """(criterion, accuracy) on the real validation images."""
+        """(loss, accuracy) on the real validation images."""
         family: Any = task.condensed.problem
         if self.truth == "trained":
             network = architecture.network(family, fused=True)
@@ -216,12 +221,12 @@ class CellMeasure:
 
 @torch.no_grad()
 def judged(network: NasBench201, params: Params, hyper: Hyper, data: ImageData, chunk: int) -> tuple[Tensor, Tensor]:
-    """(criterion, accuracy) on `data`, `chunk` images at a time."""
-    value, accuracy = torch.zeros(()), torch.zeros(())
+    """(loss, accuracy) on `data`, `chunk` images at a time."""
+    loss, accuracy = torch.zeros(()), torch.zeros(())
     for part, share in parts(data, chunk):
-        value = value + share * network.outer(params, hyper, part)
-        accuracy = accuracy + share * network.metrics(params, hyper, part)["accuracy"]
-    return value, accuracy
+        found = network.metrics(params, hyper, part)
+        loss, accuracy = loss + share * found["loss"], accuracy + share * found["accuracy"]
+    return loss, accuracy
 
 
 @dataclass(frozen=True)

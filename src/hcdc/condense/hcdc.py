@@ -12,7 +12,7 @@ from torch.nn import functional
 from hcdc._tensors import TensorDict, batch_size, stack, take, under
 from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, together
-from hcdc.condense.calibration import Calibration, correlation, log
+from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
 from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
@@ -21,9 +21,6 @@ from hcdc.data import ImageData
 from hcdc.errors import DataError, InputError
 from hcdc.spaces import Space
 from hcdc.store import Card, Groups, space_from_card
-
-METRICS = {"align": "alignment_loss", "values": "values_loss", "accuracy": "accuracy_loss"}
-"""Names in the history of what the weights of the same name multiply; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -174,12 +171,8 @@ class HCDC(Calibration):
             aligned = self.measure.aligned(problem)
             slope, _ = total_derivative(aligned, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
             terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
-        read = readings(problem, points.params, points.hyper, val)
-        if self.values:
-            terms["values"] = 1 - correlation(log(read["loss"]), log(points.loss))
-        if self.accuracy and "soft_accuracy" in read:
-            terms["accuracy"] = 1 - correlation(log(1 - read["soft_accuracy"]), -points.accuracy)
-        return terms
+        read = followed(readings(problem, points.params, points.hyper, val), points.loss, points.accuracy)
+        return terms | {name: term for name, term in read.items() if getattr(self, name)}
 
 
 def explored(measure: Measure, task: Task, train: Any, solver: Adam, start: TensorDict, seed: int) -> Points:

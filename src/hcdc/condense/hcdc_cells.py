@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, stack
-from hcdc.condense.calibration import Calibration, correlation, log, standard
+from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.cellpoints import Architecture, CellFit, CellMeasure, CellPoint
 from hcdc.condense.coreset import Coreset
 from hcdc.condense.images import enlarged, shrunk
@@ -61,8 +61,8 @@ class CellPaths:
 class CellHCDC(Calibration):
     """S_val learned so that hypergradients in the architecture parameters alpha [6, 5] align with the real ones.
 
-    Minimises, over the points of a step, `align` x mean of 1 - cos(g_S, g_T) plus `values` x (1 - Pearson's correlation of log
-    outer_S with standardised log outer_T less `accuracy` times the standardised real accuracy). `relaxation` and
+    Minimises, over the points of a step, the loss of `HCDC`: hypergradients of the loss aligned, and each reading of S_val,
+    the loss and the soft accuracy, following its real value, with the weights `align`, `values` and `accuracy`. `relaxation` and
     `temperature` say what is computed at alpha (`relaxed`): "softmax" and "gumbel" all 24 operations, "gdas" one sampled
     cell, which is what a CPU can do. No sampled cell computes what one of `avoid` computes, so that these can be evaluated
     on. `soft` learns labels too, from one-hot ones, at `lr_labels`; `formation` learns images at 1 / formation of each side
@@ -77,7 +77,7 @@ class CellHCDC(Calibration):
     temperature: float = 1.0
     align: float = 1.0
     values: float = 1.0
-    accuracy: float = 0.5
+    accuracy: float = 1.0
     soft: bool = False
     formation: int = 1
     images: int | None = 128
@@ -91,6 +91,9 @@ class CellHCDC(Calibration):
             raise InputError("relaxation", self.relaxation, f"must be one of {', '.join(RELAXATIONS)}", "choose one of these")
         if self.relaxation != "gdas" and (self.avoid or self.measure.truth == "trained"):
             raise InputError("relaxation", self.relaxation, "computes no single cell to avoid or to train", 'take "gdas", or leave both out')
+        weights = self.align, self.values, self.accuracy
+        if min(weights) < 0 or max(weights) == 0:
+            raise InputError("align, values, accuracy", weights, "must not be negative, nor all be 0", "leave them at their defaults")
         if self.formation < 1 or self.temperature <= 0:
             raise InputError("formation, temperature", (self.formation, self.temperature), "must be positive", "use 1 and 1.0")
 
@@ -103,6 +106,9 @@ class CellHCDC(Calibration):
     def init(self, task: Task) -> Groups:
         if not isinstance(task.condensed.problem, NasBench201):
             raise DataError("method", self.name, "this form is for cells of NAS-Bench-201", "use --space nasbench201, or HCDC")
+        if task.condensed.problem.regularisers:
+            rule = "condenses for cells alone, under the fixed weight decay of the family"
+            raise InputError("regularise", task.condensed.problem.regularisers, rule, "leave it out, or take another method")
         val = self.start.select(task.real.val, task.budget.val, task.generator(3))
         learned = {"x": shrunk(val.x, self.formation)} | ({"y": val.softened().y} if self.soft else {})
         return self.begun(task) | {"val": learned, "labels": {"y": val.y}}
@@ -148,10 +154,10 @@ class CellHCDC(Calibration):
         draws = -gumbel((len(EDGES), len(OPS)), task.generator(7, *salts))
         return draws.log_softmax(-1)
 
-    def _measured(self, task: Task, state: Groups, path: TensorDict, steps: int | None, salts: tuple[int, ...]) -> tuple[CellPoint, TensorDict]:
+    def explored(self, task: Task, train: ImageData, path: TensorDict, steps: int | None, salts: tuple[int, int]) -> tuple[CellPoint, TensorDict]:
         """Train the architecture drawn at the end of `path` {"alpha", parameters}, measure it, and put its parameters back."""
         family: Any = task.condensed.problem
-        train, seed = self.made(task, state), task.seed + 1000 * salts[0] + salts[1]
+        seed = task.seed + 1000 * salts[0] + salts[1]
         architecture = self.drawn(task, path["alpha"], *salts)
         network = architecture.network(family, fused=True)
         names = network.init({}, torch.Generator()).keys()
@@ -161,7 +167,7 @@ class CellHCDC(Calibration):
         params = fit(network, {name: path[name] for name in names}, train, seed=seed, hyper=hyper)
         return self.measure(task, train, params, architecture, seed), path | params
 
-    def _path(self, task: Task, *salts: int) -> TensorDict:
+    def path(self, task: Task, *salts: int) -> TensorDict:
         """Where a trajectory begins: alpha and the parameters of all operations."""
         family: Any = task.condensed.problem
         return {"alpha": self._began(task, *salts)} | family.init({}, torch.Generator().manual_seed(task.seed + salts[0]))
@@ -170,10 +176,10 @@ class CellHCDC(Calibration):
         """Make one point of the bank, and move the trajectory on from it."""
         driver = cast("CellBank", self.driver)
         start, stage = divmod(number, driver.stages)
-        path = self._path(task, start) if stage == 0 else state["path"]
-        point, path = self._measured(task, state, path, None if stage == 0 else driver.more, (start, stage))
-        metrics = {"real_value": float(point.value), "real_accuracy": float(point.accuracy)}
-        if not_finite({"target": point.target, "value": point.value, **point.params}):
+        path = self.path(task, start) if stage == 0 else state["path"]
+        point, path = self.explored(task, self.made(task, state), path, None if stage == 0 else driver.more, (start, stage))
+        metrics = {"real_loss": float(point.loss), "real_accuracy": float(point.accuracy)}
+        if not_finite({"target": point.target, "loss": point.loss, **point.params}):
             raise ConvergenceError(f"hcdc: training {point.architecture.cell()} on S_train left the finite numbers; lower the rate of the solver")
         if driver.stages > 1:
             state = state | {"path": path | {"alpha": moved(path["alpha"], point.target, driver.rate)}}
@@ -185,8 +191,8 @@ class CellHCDC(Calibration):
         val, points, paths = self._val(task, state["val"], state["labels"]["y"]), list[CellPoint](), Groups()
         family: Any = task.condensed.problem
         for at in range(driver.trajectories):
-            path = self._path(task, at, repeat) if update == 0 else state[f"path/{at}"]
-            point, path = self._measured(task, state, path, driver.interval, (at, number))
+            path = self.path(task, at, repeat) if update == 0 else state[f"path/{at}"]
+            point, path = self.explored(task, self.made(task, state), path, driver.interval, (at, number))
             slope, _ = point.slope(family, val, self.measure.chunk)
             paths[f"path/{at}"] = path | {"alpha": moved(path["alpha"], slope, driver.rate)}
             points.append(point)
@@ -198,8 +204,8 @@ class CellHCDC(Calibration):
         order = torch.randperm(len(labels), generator=task.generator(13, number))[: self.images]
         leaves = {name: value.detach().requires_grad_() for name, value in state["val"].items()}
         some = self._val(task, leaves, labels).take(order)
-        align, values, pulled = self.losses(task, points, some.replace(**{name: value.detach() for name, value in some.learnable().items()}))
-        loss = self.align * align + self.values * values
+        terms, pulled = self.losses(task, points, some.replace(**{name: value.detach() for name, value in some.learnable().items()}))
+        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         seen = torch.stack([(slope * some.learnable()[name]).sum() for name, slope in pulled.items()]).sum()
         slopes = dict(zip(leaves, torch.autograd.grad(seen, list(leaves.values())), strict=True))
         scale = float(state["health"]["rate"]) * cosine(number, self.updates())
@@ -208,25 +214,24 @@ class CellHCDC(Calibration):
         def val(learned: TensorDict) -> TensorDict:
             return learned | ({"y": self._val(task, learned, labels).y} if self.soft else {})
 
-        return self.accepted(state, number, (loss, *after), val), {"alignment_loss": float(align), "values_loss": float(values)}
+        return self.accepted(state, number, (loss, *after), val), {METRICS[name]: float(term) for name, term in terms.items()}
 
-    def losses(self, task: Task, points: list[CellPoint], val: ImageData) -> tuple[Tensor, Tensor, TensorDict]:
-        """(mean of 1 - cos(g_S, g_T), 1 - correlation of log values, and the gradient of their weighted sum in what `val`
-        learns), one point after the other."""
+    def losses(self, task: Task, points: list[CellPoint], val: ImageData) -> tuple[TensorDict, TensorDict]:
+        """(the terms by the names of their weights, the gradient of their weighted sum in what `val` learns), one point after
+        the other."""
         family: Any = task.condensed.problem
         found = [point.slope(family, val, self.measure.chunk) for point in points]
-        slopes, value = torch.stack([slope for slope, _ in found]).requires_grad_(), torch.stack([value for _, value in found]).requires_grad_()
+        slopes, read = torch.stack([slope for slope, _ in found]).requires_grad_(), torch.stack([values for _, values in found]).requires_grad_()
         gated = [at for at, point in enumerate(points) if len(point.gates)]
         target = torch.stack([point.target for point in points])
-        align = (1 - functional.cosine_similarity(slopes[gated], target[gated], dim=1)).sum() / max(1, len(gated))
-        wanted = standard(log(torch.stack([point.value for point in points])))
-        if self.accuracy:
-            wanted = wanted - self.accuracy * standard(torch.stack([point.accuracy for point in points]))
-        apart = 1 - correlation(log(value), wanted)
-        p, q = torch.autograd.grad(self.align * align + self.values * apart, (slopes, value))
+        terms = {"align": (1 - functional.cosine_similarity(slopes[gated], target[gated], dim=1)).sum() / max(1, len(gated))}
+        loss, accuracy = torch.stack([point.loss for point in points]), torch.stack([point.accuracy for point in points])
+        terms |= followed({"loss": read[:, 0], "soft_accuracy": read[:, 1]}, loss, accuracy)
+        total = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
+        p, q = torch.autograd.grad(total, (slopes, read))
         pulls = [point.pull(family, val, (p[at], q[at]), self.measure.chunk) for at, point in enumerate(points)]
         pulled = {name: tensor.sum(0) for name, tensor in stack(pulls).items()}
-        return align.detach(), apart.detach(), pulled
+        return {name: term.detach() for name, term in terms.items()}, pulled
 
 
 def moved(alpha: Tensor, slope: Tensor, rate: float) -> Tensor:

@@ -18,6 +18,10 @@ from hcdc.spaces import Space
 from hcdc.store import Groups
 
 
+CELL_EPOCHS = 50
+"""Of a cell of NAS-Bench-201 on S, as in DC-BENCH."""
+
+
 class Budget(NamedTuple):
     """Number of synthetic examples (nodes, images, rows) for training and for validation."""
 
@@ -81,7 +85,7 @@ class Condenser(Protocol):
         ...
 
 
-def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tuple[Recipe, Recipe]:
+def default_recipes(data: Any, family: str | None = None, *, size: int = 500, **settings: Any) -> tuple[Recipe, Recipe]:
     """(condensed, full) for the family of `data`, with `settings` of the family in both.
 
     Where there are classes, S is read by its soft accuracy, which hcdc calibrates to the real accuracy; T by its loss.
@@ -89,7 +93,7 @@ def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tu
     Graphs: on T 200 steps at 0.01, weight decay 5e-4 and dropout 0.5 (Kipf and Welling 2016); on S the same number of
     steps at 0.05, nearer to the optimum that implicit differentiation assumes, weight decay 3e-4, and no dropout, which
     on a few dozen nodes is mostly noise. Measured in `docs/ablations.md`. Cells of NAS-Bench-201: on S the recipe of
-    DC-BENCH for 500 images, 50 epochs of batches of 64; on T as many steps at a rate of 0.1.
+    DC-BENCH, 50 epochs of `size` images in batches of 64; on T as many steps at a rate of 0.1.
     """
     problem: Any = problem_for(data, family, **settings)
     own: dict[str, Any] = {"dropout": 0.0, "weight_decay": 3e-4} if isinstance(data, GraphData) else {}
@@ -100,7 +104,8 @@ def default_recipes(data: Any, family: str | None = None, **settings: Any) -> tu
         return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(200, 0.01))
     if isinstance(problem, NasBench201):
         decay = {"weight_decay": 3e-4} | settings
-        return Recipe(replace(small, **decay), SGD(400)), Recipe(replace(problem, **decay), SGD(400, 0.1))
+        solver = SGD.lasting(CELL_EPOCHS, size)
+        return Recipe(replace(small, **decay), solver), Recipe(replace(problem, **decay), replace(solver, lr=0.1))
     if isinstance(data, TableData):
         return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(300, 0.05, batch_size=1024))
     return Recipe(small, Adam(150, 0.01)), Recipe(problem, Adam(300, 0.01, batch_size=128))

@@ -15,7 +15,8 @@ from hcdc.evaluate.ranking import (
     spearman,
 )
 from hcdc.evaluate.report import require_report, write_report
-from hcdc.evaluate.retrain import Scores, retrain
+from hcdc.evaluate.retrain import retrain
+from hcdc.evaluate.scores import Scores
 from hcdc.evaluate.verdict import Verdict, first_look, verdict
 from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hcdc._tensors import digest
-from hcdc._typing import Params
+from hcdc._typing import Hyper, Params
 from hcdc.bilevel import SGD, WORST, Solver
 from hcdc.condense import CellFit, channels_last
 from hcdc.data import ImageData
 from hcdc.errors import InputError
-from hcdc.evaluate.retrain import METRICS, Scores
+from hcdc.evaluate.scores import METRICS, Scores
 from hcdc.models import CellNetwork, NasBench201
 from hcdc.spaces import Cell
 from hcdc.store import Ledger, named_by, numerics, read_tensors, write_tensors
 
 SECONDS = "seconds"
 """Beside the parameters of a network that is kept."""
+
+BATCH = 500
+"""Images judged at once: of the widest cell a few hundred MiB."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class CellTrainer:
     solver: Solver = field(default_factory=SGD)
     bf16: bool = False
     augmentation: tuple[str, ...] = ()
-    judge_batch: int = 500
+    judge_batch: int = BATCH
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
     trained: Path | None = None
 
@@ -66,7 +69,7 @@ class CellTrainer:
         Cells that are in the ledger are not trained again; their seconds count.
         """
         judged = {name: digest(part.tensors().items()) for name, part in judged_on.items()}
-        shared = self.cause(train, seed) | {"judge_batch": self.judge_batch, "judged_on": judged}
+        shared = self.cause(train, seed) | {"criterion": self.family.criterion, "judge_batch": self.judge_batch, "judged_on": judged}
         parts: list[Scores] = []
 
         def trained(cell: Cell) -> dict[str, Any]:
@@ -79,9 +82,9 @@ class CellTrainer:
         return Scores.join(parts, 1)
 
     def cause(self, train: ImageData, seed: int) -> dict[str, Any]:
-        """All that trained parameters depend on, beside the cell."""
+        """All that trained parameters depend on, beside the cell; the criterion is what they are judged by."""
         facts = {
-            "family": repr(self.family),
+            "family": repr(replace(self.family, criterion="loss")),
             "solver": repr(self.solver),
             "bf16": self.bf16,
             "augmentation": self.augmentation,
@@ -119,15 +122,20 @@ class CellTrainer:
         start = network.init({}, torch.Generator().manual_seed(seed))
         return CellFit(self.solver, self.bf16, self.augmentation)(network, start, train, seed=seed)
 
-    @torch.no_grad()
     def judge(self, network: CellNetwork, params: Params, data: ImageData) -> dict[str, float]:
         """The metrics of `METRICS`; a loss that is not a number is `WORST`."""
-        order = torch.randperm(data.size, generator=torch.Generator().manual_seed(0))
-        totals: dict[str, float] = dict.fromkeys(METRICS, 0.0)
-        for index in order.tensor_split(-(-data.size // self.judge_batch)):
-            part = data.take(index)
-            part = part.replace(x=channels_last(part.x))
-            values: dict[str, Any] = {**network.metrics(params, {}, part), "criterion": network.outer(params, {}, part)}
-            for name in METRICS:
-                totals[name] += float(torch.nan_to_num(values[name].double(), nan=WORST, posinf=WORST)) * part.size / data.size
-        return totals
+        return judged(network, params, {}, data, self.judge_batch)
+
+
+@torch.no_grad()
+def judged(network: CellNetwork, params: Params, hyper: Hyper, data: ImageData, batch: int = BATCH) -> dict[str, float]:
+    """The metrics of `METRICS` on `data`, in random parts of about `batch` images; a loss that is not a number is `WORST`."""
+    order = torch.randperm(data.size, generator=torch.Generator().manual_seed(0))
+    totals: dict[str, float] = dict.fromkeys(METRICS, 0.0)
+    for index in order.tensor_split(-(-data.size // batch)):
+        part = data.take(index)
+        part = part.replace(x=channels_last(part.x))
+        values: dict[str, Any] = {**network.metrics(params, hyper, part), "criterion": network.outer(params, hyper, part)}
+        for name in METRICS:
+            totals[name] += float(torch.nan_to_num(values[name].double(), nan=WORST, posinf=WORST)) * part.size / data.size
+    return totals

@@ -25,7 +25,8 @@ from hcdc.evaluate.ranking import (
     regret,
     spearman,
 )
-from hcdc.evaluate.retrain import Scores, retrain, slices
+from hcdc.evaluate.retrain import retrain, slices
+from hcdc.evaluate.scores import Scores
 from hcdc.models import ModuleProblem, batch_of
 from hcdc.store import Condensed, Ledger, numerics
 

@@ -16,7 +16,8 @@ from hcdc.data import Source
 from hcdc.errors import InputError
 from hcdc.evaluate.evaluation import check_source
 from hcdc.evaluate.ranking import kendall
-from hcdc.evaluate.retrain import Scores, retrain
+from hcdc.evaluate.retrain import retrain
+from hcdc.evaluate.scores import Scores
 from hcdc.search import Trial, ranked
 from hcdc.spaces import Space
 from hcdc.store import Condensed, Ledger, numerics

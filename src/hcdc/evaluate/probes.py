@@ -18,7 +18,7 @@ from hcdc.data import Source
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.evaluate.evaluation import Judge, Progress, check_source
-from hcdc.evaluate.retrain import measure, retrain, slices
+from hcdc.evaluate.retrain import measure, retrain, slices, trained
 from hcdc.evaluate.verdict import light_of
 from hcdc.models import ModuleProblem
 from hcdc.spaces import Space
@@ -111,6 +111,6 @@ def _seconds(recipe: Recipe, hyper: Hyper, train: Any, val: Any) -> float:
     parts = slices(recipe, train, {"val": val}, batch_size(hyper))
     some = take(hyper, parts[0])
     few = recipe._replace(solver=replace(recipe.solver, steps=min(STEPS, recipe.solver.steps)))
-    params = few.fit(some, train, seed=0)
-    training = timed(lambda: few.fit(some, train, seed=0)) * recipe.solver.steps / few.solver.steps
+    params = trained(few, some, train, 0)
+    training = timed(lambda: trained(few, some, train, 0)) * recipe.solver.steps / few.solver.steps
     return len(parts) * (training + timed(lambda: measure(recipe.problem, params, some, val)))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,40 +13,19 @@ from torch.func import vmap
 from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, together
+from hcdc.condense import CellFit
 from hcdc.errors import InputError
-
-METRICS = ("loss", "accuracy", "criterion")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """`loss`, `accuracy` (of a regression R^2) and the problem's own `criterion` (lower is better), each [seeds, configs] by
-    name of the data that it was measured on, and the seconds that it all took."""
-
-    loss: dict[str, Tensor]
-    accuracy: dict[str, Tensor]
-    criterion: dict[str, Tensor]
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: {k: v.tolist() for k, v in getattr(self, name).items()} for name in METRICS} | {"seconds": self.seconds}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Scores:
-        parts = {name: {k: torch.tensor(v) for k, v in value[name].items()} for name in METRICS}
-        return cls(**parts, seconds=float(value["seconds"]))
-
-    @classmethod
-    def join(cls, parts: Sequence[Scores], dim: Literal[0, 1] = 0) -> Scores:
-        """Seeds (`dim` 0) or configurations (1) of several runs, one after the other; their seconds add up."""
-        joined = {name: {key: torch.cat([getattr(part, name)[key] for part in parts], dim) for key in getattr(parts[0], name)} for name in METRICS}
-        return cls(**joined, seconds=sum(part.seconds for part in parts))
+from hcdc.evaluate.cells import judged
+from hcdc.evaluate.scores import METRICS, Scores
+from hcdc.models import CellNetwork, NasBench201
+from hcdc.spaces import Cell
 
 
 def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, Any], *, seed: int, memory: int = MEMORY) -> Scores:
     """Train each point of the batched `hyper` on `train` from one seed and measure it on every data of `judged_on`.
 
-    As many models are trained at once as `memory` bytes hold.
+    As many models are trained at once as `memory` bytes hold; of NAS-Bench-201, whose points have to be cells, one after
+    the other, each on the network of its own, in bfloat16.
     """
     if not isinstance(recipe.problem, Scored):
         raise InputError(
@@ -57,25 +35,44 @@ def retrain(recipe: Recipe, hyper: Hyper, train: Any, judged_on: Mapping[str, An
     parts: list[dict[str, dict[str, Tensor]]] = []
     for part in slices(recipe, train, judged_on, batch_size(hyper), memory):
         some = take(hyper, part)
-        params = recipe.fit(some, train, seed=seed)
+        params = trained(recipe, some, train, seed)
         parts.append({name: measure(recipe.problem, params, some, data) for name, data in judged_on.items()})
     joined = {metric: {name: torch.cat([part[name][metric] for part in parts]).unsqueeze(0) for name in judged_on} for metric in METRICS}
     return Scores(**joined, seconds=time.perf_counter() - began)
 
 
 def slices(recipe: Recipe, train: Any, judged_on: Mapping[str, Any], count: int, memory: int = MEMORY) -> list[slice]:
-    """`count` trainings in slices that `memory` holds, be it of the data trained on or of that judged on."""
+    """`count` trainings in slices that `memory` holds, be it of the data trained on or of that judged on; cells one by one."""
+    if isinstance(recipe.problem, NasBench201):
+        return [slice(at, at + 1) for at in range(count)]
     return together(recipe.problem, max((train, *judged_on.values()), key=lambda data: data.size), count, memory)
+
+
+def trained(recipe: Recipe, hyper: Hyper, train: Any, seed: int) -> Params:
+    """Parameters of the points of one slice, batched; of a cell, those of its own network."""
+    if not isinstance(recipe.problem, NasBench201):
+        return recipe.fit(hyper, train, seed=seed)
+    network, rest = alone(recipe.problem, hyper)
+    return CellFit(recipe.solver, bf16=True)(network, network.init({}, torch.Generator().manual_seed(seed)), train, seed=seed, hyper=rest)
 
 
 @torch.no_grad()
 def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-    """Metrics [B] of trained models; a loss that is not a number counts as infinitely bad."""
+    """Metrics [B] of what `trained` made; a loss that is not a number counts as infinitely bad."""
+    if isinstance(problem, NasBench201):
+        network, rest = alone(problem, hyper)
+        return {name: torch.tensor([value]) for name, value in judged(network, params, rest, data).items()}
     assert isinstance(problem, Scored)
 
-    def judged(one: Params, point: Hyper) -> dict[str, Tensor]:
+    def found_of(one: Params, point: Hyper) -> dict[str, Tensor]:
         return {**problem.metrics(one, point, data), "criterion": problem.outer(one, point, data)}
 
-    found = vmap(judged)(params, hyper)
+    found = vmap(found_of)(params, hyper)
     worst = {name: torch.nan_to_num(found[name], nan=WORST, posinf=WORST) for name in ("loss", "criterion")}
     return {**worst, "accuracy": found["accuracy"]}
+
+
+def alone(family: NasBench201, hyper: Hyper) -> tuple[CellNetwork, Hyper]:
+    """The network of the cell at the single point of `hyper`, and its other hyperparameters."""
+    rest = {name: value[0] for name, value in hyper.items() if name != "op"}
+    return family.network(Cell.at_weights(hyper["op"][0])), rest

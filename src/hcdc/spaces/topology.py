@@ -85,6 +85,14 @@ class Cell:
         """One-hot [6, 5] over `OPS`."""
         return torch.eye(len(OPS))[[OPS.index(op) for op in self.ops]]
 
+    @classmethod
+    def at_weights(cls, weights: Tensor) -> Cell:
+        """The cell of one-hot weights [6, 5]; `SpaceError` for others. Inverse of `weights`."""
+        cell = cls(tuple(OPS[int(option)] for option in weights.argmax(-1)))
+        if not torch.equal(weights.to(cell.weights()), cell.weights()):
+            raise SpaceError("op", weights.tolist(), "must be one-hot, one operation for each edge", "round it to a configuration")
+        return cell
+
     def canonical(self) -> str:
         """The benchmark's name of the isomorphism class of this cell (Dong and Yang 2020, Section 2.1): 6,466 classes.
 
