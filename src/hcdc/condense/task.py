@@ -17,7 +17,6 @@ from hcdc.models import NasBench201, problem_for
 from hcdc.spaces import Space
 from hcdc.store import Groups
 
-
 CELL_EPOCHS = 50
 """Of a cell of NAS-Bench-201 on S, as in DC-BENCH."""
 
