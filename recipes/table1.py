@@ -7,16 +7,16 @@
 ROOT holds cifar-10-batches-py, HCDC_DATA the tables of NAS-Bench-201. Cells with one cell a stage are drawn with --cell-seed
 and trained on --size images by --recipe: dc-bench is DC-BENCH's protocol (50 epochs, shuffled batches of 64, SGD 0.025 ->
 0.001, momentum 0.9, weight decay 3e-4, clipped at 5), long takes batches of 16 at 0.1, which are four times as many steps,
-augmented adds flips and shifts to that; reduced trains narrow networks (8 channels) on images of half the side, which costs a
-fifth a step, at 0.1. HCDC trains on the images of Random with the same seed, so that "random" is at once
+augmented adds flips and shifts to that; reduced is dc-bench for narrow networks (8 channels) on images of half the side, at a
+fifth of the seconds. HCDC trains on the images of Random with the same seed, so that "random" is at once
 the row of equally many random real images as S_val; no cell that it condenses with computes what an evaluated one does.
 
 Rows are Spearman's correlations, positive where the set is right, by loss, by accuracy and by soft accuracy (the mean
-probability of the true class) on S_val, against truth (b), the accuracy after 200 epochs in the table, and with
---truth-steps against truth (a), the same networks trained so many steps on the real training images (50 epochs are 31,250).
-*Real* takes all of --real-val real validation images in the place of S_val: it says whether S_train or S_val is at fault.
-The pick is by soft accuracy. Everything is kept in --out, condensation step by step and training cell by
-cell: kill it, and the same command goes on. Seconds are of the wall on one thread.
+probability of the true class) on S_val, against truth (b), the accuracy after 200 epochs in the table, and with --truth-
+steps against truth (a), the same networks trained so many steps on the real training images (50 epochs are 31,250). *Real*
+takes all of --real-val real validation images in the place of S_val: it says whether S_train or S_val is at fault; *train*
+is the loss on S_train itself, the training loss. The pick is by soft accuracy. Everything is kept in --out, condensation
+step by step and training cell by cell: kill it, and the same command goes on. Seconds are of the wall on one thread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from hcdc.condense import CENTROIDS, DC, DM, DSA, HERDING, K_CENTER, KIP, TM, Ce
 from hcdc.data import ImageData, NasBench201Table, Source, Splits, load
 from hcdc.evaluate import CellTrainer, Scores, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
 from hcdc.models import NasBench201
-from hcdc.run import condense_source, task_for
+from hcdc.run import IMAGES, condense_source, task_for
 from hcdc.spaces import Cell, sample_cells
 from hcdc.store import CARD, Checkpoint, Condensed, Ledger, hardware, load_condensed
 
@@ -61,7 +61,7 @@ class Training(NamedTuple):
 
 RECIPES: dict[str, Training] = {
     "dc-bench": Training(), "long": Training({"lr": 0.1, "batch_size": 16}), "augmented": Training({"lr": 0.1, "batch_size": 16}, SHIFTS),
-    "reduced": Training({"lr": 0.1}, channels=8, pixels=2),
+    "reduced": Training(channels=8, pixels=2),
 }  # fmt: skip
 SMALL: dict[str, Any] = {"width": 32, "real_batch": 64}
 METHODS: dict[str, Condenser] = {
@@ -82,8 +82,12 @@ SCORES: dict[str, Callable[[Cell, ImageData], float]] = {
     "naswot": lambda cell, batch: naswot(FAMILY, cell, batch), "synflow": lambda cell, _: synflow(FAMILY, cell),
     "jacov": lambda cell, batch: jacov(FAMILY, cell, batch),
 }  # fmt: skip
-CORRELATIONS = tuple((part, reading, truth) for truth in "ba" for part in ("val", "real") for reading in ("loss", "accuracy", "soft"))
-COLUMNS = (*(f"{'real: ' if part == 'real' else ''}{reading}, ({truth})" for part, reading, truth in CORRELATIONS), "pick less best, (b)",
+CORRELATIONS = tuple(
+    (*read, truth)
+    for truth in "ba"
+    for read in (*((part, each) for part in ("val", "real") for each in ("loss", "accuracy", "soft")), ("train", "loss"))
+)
+COLUMNS = (*(f"{'' if part == 'val' else f'{part}: '}{reading}, ({truth})" for part, reading, truth in CORRELATIONS), "pick less best, (b)",
            "condense, s", "a cell, s", "break-even")  # fmt: skip
 
 
@@ -141,6 +145,7 @@ def hcdc_of(bench: Bench, seed: int) -> CellHCDC:
     existing = Existing.of(artefact("random", bench, seed))
     return CellHCDC(
         train=existing,
+        start=None if a.from_train else IMAGES,
         driver=driver,
         measure=measure,
         align=a.align,
@@ -174,9 +179,9 @@ def correlations(scores: Scores, name: str, bench: Bench) -> dict[str, float]:
 def measured(name: str, bench: Bench, seed: int) -> tuple[dict[str, Any], Scores]:
     """The figures of one condensation."""
     condensed = artefact(name, bench, seed)
-    judged_on = {"val": condensed.val, "real": bench.real}
+    judged_on = {"val": condensed.val, "real": bench.real, "train": condensed.train}
     scores = bench.trainer(bench.cells, condensed.train, judged_on, seed=seed, progress=partial(told, f"{name}, seed {seed}"))
-    facts: dict[str, Any] = correlations(scores, "val", bench) | correlations(scores, "real", bench)
+    facts: dict[str, Any] = {fact: value for part in judged_on for fact, value in correlations(scores, part, bench).items()}
     facts |= {"condense": condensed.card.seconds, "cell": scores.seconds / len(bench.cells), "even": None}
     if bench.truth is not None:
         share = EPOCHS_A * bench.source.splits.train.size / 64 / bench.arguments.truth_steps
@@ -239,6 +244,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--align", type=float, default=1.0, help="hcdc: weight of the alignment")
     parser.add_argument("--values", type=float, default=1.0, help="hcdc: weight of the loss")
     parser.add_argument("--accuracy", type=float, default=1.0, help="hcdc: weight of the soft accuracy")
+    parser.add_argument("--from-train", action="store_true", help="hcdc: S_val starts from the images of S_train")
     parser.add_argument("--soft", action="store_true", help="hcdc: learn labels")
     parser.add_argument("--label", default="default", help="hcdc: the name under which these settings are kept")
     parser.add_argument("--float32", action="store_true", help="train in float32 instead of bfloat16")

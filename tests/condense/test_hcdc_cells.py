@@ -135,6 +135,15 @@ def test_the_losses_fall() -> None:
         assert sum(values[-5:]) < 0.8 * sum(values[:5])
 
 
+def test_validation_images_may_start_from_the_training_images() -> None:
+    job, way = task(), method(start=None)
+    train, val = way.extract(job, way.init(job))
+    assert torch.equal(train.x, val.x)
+    assert torch.equal(train.y, val.y)
+    with pytest.raises(InputError, match=r"^`val-size` = 8: S_val starts from the 9 images"):
+        way.init(dataclasses.replace(job, budget=Budget(9, 8)))
+
+
 def test_labels_become_soft_and_images_small() -> None:
     made = condense(method(soft=True, formation=2, lr_labels=0.1), task(), CARD).val
     assert made.y.shape == (9, 3)

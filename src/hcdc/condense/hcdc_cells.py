@@ -62,15 +62,16 @@ class CellHCDC(Calibration):
     """S_val learned so that hypergradients in the architecture parameters alpha [6, 5] align with the real ones.
 
     Minimises, over the points of a step, the loss of `HCDC`: hypergradients of the loss aligned, and each reading of S_val,
-    the loss and the soft accuracy, following its real value, with the weights `align`, `values` and `accuracy`. `relaxation` and
-    `temperature` say what is computed at alpha (`relaxed`): "softmax" and "gumbel" all 24 operations, "gdas" one sampled
+    the loss and the soft accuracy, following its real value, with the weights `align`, `values` and `accuracy`. `relaxation`
+    and `temperature` say what is computed at alpha (`relaxed`): "softmax" and "gumbel" all 24 operations, "gdas" one sampled
     cell, which is what a CPU can do. No sampled cell computes what one of `avoid` computes, so that these can be evaluated
-    on. `soft` learns labels too, from one-hot ones, at `lr_labels`; `formation` learns images at 1 / formation of each side
-    (`shrunk`). `images` bounds how many of S_val a step looks at.
+    on. S_val starts from real validation images (`start`) or, where that is None, from the images that S_train starts from,
+    on which the loss of a trained network is its training loss. `soft` learns labels too, from one-hot ones, at `lr_labels`;
+    `formation` learns images at 1 / formation of each side (`shrunk`). `images` bounds how many of S_val a step looks at.
     """
 
     train: Condenser = REAL
-    start: Coreset = REAL
+    start: Coreset | None = REAL
     driver: CellBank | CellPaths = field(default_factory=CellBank)
     measure: CellMeasure = field(default_factory=CellMeasure)
     relaxation: RelaxationName = "gdas"
@@ -109,9 +110,12 @@ class CellHCDC(Calibration):
         if task.condensed.problem.regularisers:
             rule = "condenses for cells alone, under the fixed weight decay of the family"
             raise InputError("regularise", task.condensed.problem.regularisers, rule, "leave it out, or take another method")
-        val = self.start.select(task.real.val, task.budget.val, task.generator(3))
+        begun = self.begun(task)
+        val = self.made(task, begun) if self.start is None else self.start.select(task.real.val, task.budget.val, task.generator(3))
+        if val.size != task.budget.val:
+            raise InputError("val-size", task.budget.val, f"S_val starts from the {val.size} images of S_train", "ask for as many")
         learned = {"x": shrunk(val.x, self.formation)} | ({"y": val.softened().y} if self.soft else {})
-        return self.begun(task) | {"val": learned, "labels": {"y": val.y}}
+        return begun | {"val": learned, "labels": {"y": val.y}}
 
     def learn(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         if isinstance(self.driver, CellPaths):
