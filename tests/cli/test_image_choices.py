@@ -33,9 +33,10 @@ def test_the_training_set_of_an_artefact_is_trained_on_and_named_in_the_card(cap
 
 @pytest.fixture
 def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Twenty images a batch in the official layout; cells are trained for two epochs."""
+    """Twenty images a batch in the official layout; a cell is trained for one epoch, two are aligned."""
     monkeypatch.setattr("hcdc.data.cifar.IMAGES_A_BATCH", 20)
-    monkeypatch.setattr("hcdc.condense.task.CELL_EPOCHS", 2)
+    monkeypatch.setattr("hcdc.condense.task.CELL_EPOCHS", 1)
+    monkeypatch.setattr("hcdc.evaluate.alignment.CELLS", 2)
     monkeypatch.setattr("hcdc.run.CellBank", lambda **_: CellBank(starts=3, steps=2, batch=3))
     folder, random = tmp_path / "cifar-10-batches-py", np.random.default_rng(0)
     folder.mkdir()
