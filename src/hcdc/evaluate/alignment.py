@@ -61,10 +61,10 @@ def align(condensed: Condensed, source: Source, points: int | None = None, probl
     start = start_of(condensed, task)
     if isinstance(task.condensed.problem, NasBench201):
         return _of_cells(task, condensed, start, points or CELLS)
-    generator = task.generator(SEED)
-    hyper = stack([task.space.interior(generator) for _ in range(points or POINTS)])
+    generator, count = task.generator(SEED), points or POINTS
+    hyper = stack([task.space.interior(generator) for _ in range(count)])
     found: list[Alignment] = []
-    for part in together(task.condensed.problem, condensed.train, points):
+    for part in together(task.condensed.problem, condensed.train, count):
         with contextlib.suppress(ConvergenceError):
             found.append(_measured(task, condensed, start, take(hyper, part)))
     if not found:
