@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import batch_size, unravel
+from hcdc._tensors import batch_size, ravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel.problem import Bilevel
 
@@ -19,11 +19,13 @@ Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
 
 
 class Gradients(NamedTuple):
-    """`value` [B] of a loss, and its gradients by `params` and by `hyper`, batched as these are."""
+    """`value` [B] of a loss, and its gradients by `params` and by `hyper`, batched as these are; `read` names the
+    hyperparameters that the loss depends on at all."""
 
     value: Tensor
     params: Params
     hyper: Hyper
+    read: frozenset[str]
 
 
 def each(loss: Loss, params: Params, hyper: Hyper) -> Tensor:
@@ -46,7 +48,21 @@ def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:
         value = each(loss, theta, point)
         found = pulled([value], [*theta.values(), *point.values()], [torch.ones_like(value)], create_graph=again)
     by_params, by_hyper = dict(zip(theta, found, strict=False)), dict(zip(point, found[len(theta) :], strict=True))
-    return Gradients(value if again else value.detach(), by_params, by_hyper)
+    return Gradients(value if again else value.detach(), by_params, by_hyper, read(value, point))
+
+
+def read(value: Tensor, leaves: dict[str, Tensor]) -> frozenset[str]:
+    """Names of the `leaves` that `value` was computed from, found in its graph without a pass through it."""
+    seen, waiting, found = set[Any](), [value.grad_fn], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [parent for parent, _ in node.next_functions]
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+    return frozenset(key for key, leaf in leaves.items() if id(leaf) in found)
 
 
 class SecondOrder(NamedTuple):
@@ -58,38 +74,49 @@ class SecondOrder(NamedTuple):
     """[B, P] -> [B, k]: M v."""
     mixed_transposed: Callable[[Hyper], Tensor]
     """batched hyper -> [B, P]: M^T u."""
+    read: frozenset[str]
+    """The hyperparameters that the objective depends on."""
 
     @classmethod
     def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
-        """Every product is one backward pass through the graph of the gradient.
+        """Every product is one backward pass through the graph of the gradient, from one flat tensor of parameters to
+        another; of one point, neither has a batch.
 
         M^T u has no such pass of its own: v -> M v is linear, and M^T u is its derivative in v, at any v (here 0).
         """
-        theta, point = _watched(params), _watched(hyper)
-        by_theta, by_point = list(theta.values()), list(point.values())
+        size, shapes = batch_size(params), {key: value.shape[1:] for key, value in params.items()}
+        lead = () if size == 1 else (size,)
+        point = {key: value.detach().reshape(*lead, *value.shape[1:]).requires_grad_() for key, value in hyper.items()}
+        flat = ravel(params).detach().reshape(*lead, -1).requires_grad_()
+        by_point = list(point.values())
+
+        def loss(row: Tensor, h: Hyper) -> Tensor:
+            parts = row.split([shape.numel() for shape in shapes.values()])
+            return problem.inner({key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}, h, train)
+
         with torch.enable_grad():
-            value = each(lambda p, h: problem.inner(p, h, train), theta, point)
-            slope = pulled([value], by_theta, [torch.ones_like(value)], create_graph=True)
+            value = vmap(loss)(flat, point) if lead else loss(flat, point)
+            slope = pulled([value], [flat], [torch.ones_like(value)], create_graph=True)
 
         def hessian(vector: Tensor) -> Tensor:
-            image = _flat(pulled(slope, by_theta, list(unravel(vector, params).values())))
+            image = pulled(slope, [flat], [vector.reshape(flat.shape)])[0].reshape(vector.shape)
             return image + damping * vector if damping else image
 
         def mixed(vector: Tensor) -> Tensor:
-            return _flat(pulled(slope, by_point, list(unravel(vector, params).values())))
+            return _flat(pulled(slope, by_point, [vector.reshape(flat.shape)]), size)
 
         @cache
-        def linear() -> tuple[list[Tensor], list[Tensor]]:
+        def linear() -> tuple[Tensor, list[Tensor]]:
             """v, and M v as a function of it."""
             with torch.enable_grad():
-                vector = [torch.zeros_like(part).requires_grad_() for part in slope]
-                return vector, pulled(slope, by_point, vector, create_graph=True)
+                vector = torch.zeros_like(flat).requires_grad_()
+                return vector, pulled(slope, by_point, [vector], create_graph=True)
 
         def mixed_transposed(tangent: Hyper) -> Tensor:
             vector, image = linear()
-            return _flat(pulled(image, vector, [tangent[key] for key in point]))
+            return pulled(image, [vector], [tangent[key].reshape(leaf.shape) for key, leaf in point.items()])[0].reshape(size, -1)
 
-        return cls(hessian, mixed, mixed_transposed)
+        return cls(hessian, mixed, mixed_transposed, read(value, point))
 
 
 def pulled(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
@@ -106,6 +133,6 @@ def _watched(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value if value.requires_grad else value.detach().requires_grad_() for key, value in tensors.items()}
 
 
-def _flat(parts: list[Tensor]) -> Tensor:
-    """[B, ...] each -> [B, sum of their sizes]."""
-    return torch.cat([part.flatten(1) for part in parts], 1)
+def _flat(parts: list[Tensor], size: int) -> Tensor:
+    """[size, ...] each, or [...] where `size` is 1 -> [size, sum of their sizes]."""
+    return torch.cat([part.reshape(size, -1) for part in parts], 1)

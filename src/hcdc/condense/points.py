@@ -145,7 +145,7 @@ def total_derivative(problem: Bilevel, params: Params, hyper: Hyper, sensitivity
     respect to tensors of `val` needs no third derivatives and no further solve. Where gradients are disabled it cannot be
     differentiated again, and keeps no more memory alive than one gradient.
     """
-    value, slopes, explicit = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
+    value, slopes, explicit, _ = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
     size = batch_size(hyper)
     total = ravel(explicit) if direct else torch.zeros_like(ravel(explicit))
     for key, slope in slopes.items():
