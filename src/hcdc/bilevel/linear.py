@@ -104,7 +104,8 @@ class CG:
 
     A system that meets negative curvature keeps the iterate reached before it, which solves H x = b on the subspace
     where H was seen to be positive; if that is the first direction, x = b. Curvature that rounding cannot tell from 0
-    counts as negative: on a singular H the next step would be of any length.
+    counts as negative: on a singular H the next step would be of any length. A residual whose square is no normal number
+    any more is as good as 0.
     """
 
     rtol: float = 1e-3
@@ -112,7 +113,8 @@ class CG:
 
     def solve(self, product: Product, b: Tensor) -> LinearSolution:
         x, residual, direction = torch.zeros_like(b), b, b
-        rho, stop = b.square().sum(1), (self.rtol**2) * b.square().sum(1)
+        rho = b.square().sum(1)
+        stop = (self.rtol**2 * rho).clamp_min(torch.finfo(b.dtype).tiny)
         result = torch.full_like(rho, int(Result.MAX_STEPS), dtype=torch.long)
         active, top = rho > 0, torch.zeros_like(rho)
         result = torch.where(active, result, int(Result.SUCCESS))

@@ -41,11 +41,26 @@ class Stochastic(Protocol):
 
 
 @runtime_checkable
+class Decayed(Stochastic, Protocol):
+    """A problem that may have a weight decay which no hyperparameter sets: training leaves it to the optimiser, which adds
+    decay * theta to the gradient at a fraction of what differentiating the penalty costs."""
+
+    def fixed_decay(self) -> float:
+        """The decay, where the objective is `undecayed` + decay / 2 ||theta||^2 over all parameters; 0 where it is not."""
+        ...
+
+    def undecayed(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        """The inner objective under `noise`, without its penalty."""
+        ...
+
+
+@runtime_checkable
 class Scored(Protocol):
     """A problem whose models can be judged by more than the outer criterion."""
 
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-        """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better)."""
+        """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better); "criterion", the value of
+        `outer`, where it costs no forward pass of its own."""
         ...
 
 
@@ -56,6 +71,15 @@ class Weighed(Protocol):
     def footprint(self, data: Any) -> int:
         """Bytes that the forward and backward pass of one model on `data` keeps alive, an estimate."""
         ...
+
+
+def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+    """What `problem` says of one model on `data`: its metrics, or "loss" alone where it has none, and "criterion"."""
+    if not isinstance(problem, Scored):
+        value = problem.outer(params, hyper, data)
+        return {"loss": value, "criterion": value}
+    found = problem.metrics(params, hyper, data)
+    return found if "criterion" in found else found | {"criterion": problem.outer(params, hyper, data)}
 
 
 WORST = 1e30

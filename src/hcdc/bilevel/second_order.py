@@ -12,10 +12,12 @@ from torch.func import vmap
 
 from hcdc._tensors import batch_size, ravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel
+from hcdc.bilevel.problem import Bilevel, Decayed
 
 Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
 """Of one model: a scalar."""
+Readings: TypeAlias = Callable[[Params, Hyper], dict[str, Tensor]]
+"""Of one model: scalars by name."""
 
 
 class Gradients(NamedTuple):
@@ -28,13 +30,13 @@ class Gradients(NamedTuple):
     read: frozenset[str]
 
 
-def each(loss: Loss, params: Params, hyper: Hyper) -> Tensor:
-    """The loss of each of B models: [B]. One model alone is spared the batching, which costs it time."""
+def each(readings: Readings, params: Params, hyper: Hyper) -> dict[str, Tensor]:
+    """The readings of each of B models, [B] by name. One model alone is spared the batching, which costs it time."""
     if batch_size(params) == 1:
         # Squeezed and not indexed: the backward pass of an index copies into zeros.
         alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
-        return loss(*alone).reshape(1)
-    return vmap(loss)(params, hyper)
+        return {key: value.reshape(1) for key, value in readings(*alone).items()}
+    return vmap(readings)(params, hyper)
 
 
 def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:
@@ -43,12 +45,19 @@ def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:
     A member's loss does not depend on the others, so that these are the gradients of the sum. Where gradients are
     enabled they can be differentiated again, in whatever else `loss` reads.
     """
+    return gradients_of("loss", lambda p, h: {"loss": loss(p, h)}, params, hyper)[0]
+
+
+def gradients_of(name: str, readings: Readings, params: Params, hyper: Hyper) -> tuple[Gradients, dict[str, Tensor]]:
+    """`gradients` of the reading `name`, and all `readings` [B] of the same forward pass."""
     again, theta, point = torch.is_grad_enabled(), _watched(params), _watched(hyper)
     with torch.enable_grad():
-        value = each(loss, theta, point)
+        values = each(readings, theta, point)
+        value = values[name]
         found = pulled([value], [*theta.values(), *point.values()], [torch.ones_like(value)], create_graph=again)
     by_params, by_hyper = dict(zip(theta, found, strict=False)), dict(zip(point, found[len(theta) :], strict=True))
-    return Gradients(value if again else value.detach(), by_params, by_hyper, read(value, point))
+    values = values if again else {key: reading.detach() for key, reading in values.items()}
+    return Gradients(values[name], by_params, by_hyper, read(value, point)), values
 
 
 def read(value: Tensor, leaves: dict[str, Tensor]) -> frozenset[str]:
@@ -80,7 +89,7 @@ class SecondOrder(NamedTuple):
     @classmethod
     def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
         """Every product is one backward pass through the graph of the gradient, from one flat tensor of parameters to
-        another; of one point, neither has a batch.
+        another; of one point, neither has a batch. A fixed decay (`Decayed`) adds to the damping and not to the graph.
 
         M^T u has no such pass of its own: v -> M v is linear, and M^T u is its derivative in v, at any v (here 0).
         """
@@ -90,9 +99,13 @@ class SecondOrder(NamedTuple):
         flat = ravel(params).detach().reshape(*lead, -1).requires_grad_()
         by_point = list(point.values())
 
+        decay = problem.fixed_decay() if isinstance(problem, Decayed) else 0.0
+        shift = damping + decay
+
         def loss(row: Tensor, h: Hyper) -> Tensor:
             parts = row.split([shape.numel() for shape in shapes.values()])
-            return problem.inner({key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}, h, train)
+            theta = {key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}
+            return problem.undecayed(theta, h, train, {}) if decay and isinstance(problem, Decayed) else problem.inner(theta, h, train)
 
         with torch.enable_grad():
             value = vmap(loss)(flat, point) if lead else loss(flat, point)
@@ -100,7 +113,7 @@ class SecondOrder(NamedTuple):
 
         def hessian(vector: Tensor) -> Tensor:
             image = pulled(slope, [flat], [vector.reshape(flat.shape)])[0].reshape(vector.shape)
-            return image + damping * vector if damping else image
+            return torch.add(image, vector, alpha=shift) if shift else image
 
         def mixed(vector: Tensor) -> Tensor:
             return _flat(pulled(slope, by_point, [vector.reshape(flat.shape)]), size)

@@ -7,15 +7,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, batch_size, stack, take, under
 from hcdc._typing import Hyper
-from hcdc.bilevel import Adam, fit, initialise, together
+from hcdc.bilevel import Adam, fit, initialise, judged, together
 from hcdc.condense.calibration import Calibration, correlation, log
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
-from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
+from hcdc.condense.points import Measure, Points, descend, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
 from hcdc.errors import DataError, InputError
@@ -169,12 +170,12 @@ class HCDC(Calibration):
 
     def losses(self, task: Task, points: Points, val: Any) -> dict[str, Tensor]:
         """The terms of the loss over `points` on the synthetic `val`, by the names of their weights."""
-        problem, terms = task.condensed.problem, dict[str, Tensor]()
+        problem, terms = self.measure.aligned(task.condensed.problem), dict[str, Tensor]()
         if self.align:
-            aligned = self.measure.aligned(problem)
-            slope, _ = total_derivative(aligned, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
+            slope, read = total_derivative(problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
             terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
-        read = readings(problem, points.params, points.hyper, val)
+        else:
+            read = vmap(lambda p, h: judged(problem, p, h, val))(points.params, points.hyper)
         if self.values:
             terms["values"] = 1 - correlation(log(read["loss"]), log(points.loss))
         if self.accuracy and "soft_accuracy" in read:

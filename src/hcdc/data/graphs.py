@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -36,6 +37,7 @@ class GraphData:
     _degree: Tensor | None = field(default=None, repr=False)
     _nodes: Tensor | None = field(default=None, repr=False)
     _powers: dict[int, Tensor] = field(init=False, repr=False, default_factory=dict[int, Tensor])
+    _bases: dict[Hashable, Tensor] = field(init=False, repr=False, default_factory=dict[Hashable, Tensor])
 
     def __post_init__(self) -> None:
         if self._nodes is None:
@@ -59,8 +61,12 @@ class GraphData:
         assert self._nodes is not None
         return self._nodes
 
+    def entering(self, rows: Tensor) -> Tensor:
+        """Those of `rows` [n, ...] whose nodes enter the loss: [m, ...], and no copy where all do."""
+        return rows if self.nodes.numel() == self.size else rows[self.nodes]
+
     def labels(self) -> Tensor:
-        return self.y[self.nodes]
+        return self.entering(self.y)
 
     @property
     def propagation(self) -> Tensor | Sparse:
@@ -93,6 +99,18 @@ class GraphData:
         made = torch.stack(rows)
         if _has_memory(made):
             self._powers[hops] = made
+        return made
+
+    def basis(self, family: Hashable, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """`make(propagation)` of a dense graph: made once for this container and kept by it for `family`, unless the graph is
+        being differentiated."""
+        graph = self.propagation
+        assert isinstance(graph, Tensor)
+        if family in self._bases:
+            return self._bases[family]
+        made = make(graph)
+        if not graph.requires_grad and _has_memory(made):
+            self._bases[family] = made
         return made
 
     def tensors(self) -> TensorDict:

@@ -64,6 +64,11 @@ class Sparse:
     def nnz(self) -> int:
         return int(self.csr.values().numel())
 
+    @property
+    def unit(self) -> bool:
+        """Whether this was made as an identity, whose products cost nothing."""
+        return self._unit
+
     def coo(self) -> tuple[Tensor, Tensor]:
         """`index` [2, E] in row order and `values` [E]; while someone holds `index`, others are given the same tensor."""
         index = self._index() if self._index else None
