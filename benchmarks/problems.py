@@ -62,8 +62,8 @@ def _table(x: Tensor, y: Tensor, classes: int) -> TableData:
 
 
 def _decays(count: int, size: int, centre: float = DECAY) -> list[Tensor]:
-    """Near `centre`, each of another draw."""
-    return list(centre + 0.2 * _rows(count, size, 5))
+    """Near `centre`, each of another draw, the same whatever `count` is."""
+    return [centre + 0.2 * _rows(1, size, 5 + number).squeeze(0) for number in range(count)]
 
 
 def ridge(count: int) -> Case:
@@ -101,7 +101,7 @@ def graph(count: int, nodes: int = 49, features: int = 32) -> Case:
     splits = load(f"synthetic:sbm,n=1400,classes=7,features={features},seed=0").splits
     train, val = (STRONG.select(part, nodes, torch.Generator().manual_seed(0)) for part in splits.real)
     problem = PolyFilter(7, num_features=features, weight_decay=10**DECAY)
-    filters = 0.5 * _rows(count, 4, 6) + 0.3
+    filters = [0.5 * _rows(1, 4, 7 + number).squeeze(0) + 0.3 for number in range(count)]
     return trained(problem, [{"filter": row} for row in filters], train, val)
 
 

@@ -334,6 +334,21 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, how):
     assert (broken / "data.safetensors").read_bytes() == (whole / "data.safetensors").read_bytes()
 
 
+@pytest.mark.slow
+def test_of_two_runs_in_one_folder_one_works_and_the_other_is_told(capsys, tmp_path):
+    """Two processes of their own, begun together."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", SLOW, "condense", str(small.npz(tmp_path)), "--size", "9", "--no-probe", "--out", str(out)]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD) for _ in range(2)]
+    ends = sorted(((each.returncode, error) for each, error in [(each, each.communicate()[1]) for each in both]), key=lambda end: end[0])
+    assert [code for code, _ in ends] == [0, 2], ends
+    told = [line for line in ends[1][1].splitlines() if "steps, about" not in line]
+    assert len(told) == 1, told
+    assert told[0].startswith(f"error: `out` = {out}: another process is writing there")
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+    assert not (out / "checkpoint").exists()
+
+
 def test_help_does_not_wait_for_torch():
     code = "import sys\nfrom hcdc.cli import main\ntry:\n main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

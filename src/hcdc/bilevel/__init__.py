@@ -24,8 +24,8 @@ from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Decayed, Scored, Stocha
 from hcdc.bilevel.second_order import Gradients, SecondOrder, gradients, gradients_of
 
 __all__ = [
-    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Decayed", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom",
-    "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence", "descend",
-    "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged", "largest_eigenvalue", "sensitivities",
-    "together",
+    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Decayed", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann",
+    "Nystrom", "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence",
+    "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged", "largest_eigenvalue",
+    "sensitivities", "together",
 ]  # fmt: skip

@@ -88,8 +88,8 @@ WORST = 1e30
 MEMORY = 2**31
 """Bytes that a batch of models may keep alive."""
 
-TOGETHER = 32
-"""Models at once where memory allows more: beyond, batching gains nothing. It is also the largest share of one worker."""
+TOGETHER = 40
+"""Models at once where memory allows more: beyond, batching gains little. It is also the largest share of one worker."""
 
 
 def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY) -> list[slice]:

@@ -69,8 +69,7 @@ def read(value: Tensor, leaves: dict[str, Tensor]) -> frozenset[str]:
             continue
         seen.add(node)
         waiting += [parent for parent, _ in node.next_functions]
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
+        found.add(id(getattr(node, "variable", None)))
     return frozenset(key for key, leaf in leaves.items() if id(leaf) in found)
 
 
