@@ -44,7 +44,7 @@ def combinations() -> dict[str, tuple[str, ...]]:
     return {
         "lowest": (pinned, *(f"{name}=={bounds[name]}" for name in names)),
         "newest": (pinned, *names),
-        least: (f"torch=={bounds['torch']}.0", *names),
+        least: (f"torch=={bounds['torch']}.0+cpu", *names),
     }
 
 
