@@ -61,11 +61,9 @@ class GraphFilter(HopNet):
         hidden = self.activate(filtered(x @ params["w1"]) + params["b1"])
         if noise:
             hidden = hidden * noise["hidden"]
-        if self.hidden < self.num_classes:
-            out = data.entering(filtered(hidden)) @ params["w2"]
-        else:
-            out = data.entering(filtered(hidden @ params["w2"]))
-        return out + params["b2"]
+        narrow = self.hidden < self.num_classes
+        out = data.entering(filtered(hidden if narrow else hidden @ params["w2"]))
+        return (out @ params["w2"] if narrow else out) + params["b2"]
 
     def filtering(self, hyper: Hyper, data: GraphData) -> Callable[[Tensor], Tensor]:
         """h -> C(lambda) h: without edges C(lambda) is a number; on a small dense graph it is made as a matrix [n, n], of which
