@@ -11,7 +11,7 @@ from torch import nn
 
 from hcdc._typing import Config
 from hcdc.bilevel import Adam, Recipe
-from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
+from hcdc.condense import HCDC, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
@@ -20,7 +20,7 @@ from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
-from hcdc.store import Card, Condensed, DataCard
+from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard
 
 
 class Settings(TypedDict, total=False):
@@ -37,6 +37,7 @@ class Settings(TypedDict, total=False):
     steps: int
     small: Adam
     full: Adam
+    pilot: int
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,25 @@ class Own:
     problem: ModuleProblem
     intake: Intake | None
     test: Any
+    pilot: Pilot | None
 
     def check(self, *, timed: bool = True) -> Checkup:
         """What would break, and what the run will cost."""
-        return check(self.task, self.method, timed=timed)
+        return check(self.task, self.method, timed=timed, pilot=self.pilot)
 
     def condense(self, *, callbacks: Sequence[Callback] = ()) -> Calibrated:
-        """Checked first: raises `InputError` for what would break before any long work."""
+        """Checked first: raises `InputError` for what would break before any long work. Then piloted, if it is to be."""
         self.check(timed=False).demand()
-        return Calibrated(condense(self.method, self.task, self.card, callbacks=callbacks), self)
+        if self.pilot is None or not isinstance(self.method, HCDC):
+            return Calibrated(self._condensed(callbacks), self)
+        chosen = self.pilot(self.task, self.method)
+        made = replace(self, task=chosen.task, method=chosen.method)
+        condensed = made._condensed(callbacks)
+        more = {"pilot": _pilot_card(self.pilot, chosen), "seconds": condensed.card.seconds + chosen.seconds}
+        return Calibrated(replace(condensed, card=condensed.card.model_copy(update=more)), made)
+
+    def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
+        return condense(fitted(self.method, self.task), self.task, self.card, callbacks=callbacks)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,9 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion` (default:
     "soft-accuracy" where there are classes and no `val_loss`); `target`, the label column;
     `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
-    that trains a configuration on the condensed and on the full data. Raises `DataError`, `SpaceError`, `InputError` for
+    that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
+    on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
+    (see `Pilot`), or 0. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
@@ -147,7 +160,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
     card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
-    return Own(task, _method(settings, kind, problem), card, problem, intake, test)
+    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings))
 
 
 def condense_model(
@@ -170,6 +183,19 @@ def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake |
         raise InputError("val", None, "is what configurations are ranked on", "give validation data in the form of the training data")
     intake, data = Intake.of(train, target)
     return Real(data, intake.read(val, "val")), intake, None
+
+
+def _pilot(settings: Settings) -> Pilot | None:
+    """What chooses what is left open; None where nothing is."""
+    configs, named = settings.get("pilot", Pilot.configs), settings.get("method", "hcdc") == "hcdc"
+    if configs == 0 or not (named or ("small" not in settings and isinstance(settings.get("method"), HCDC))):
+        return None
+    return Pilot(configs, Pilot.trains if named else (), "small" not in settings)
+
+
+def _pilot_card(pilot: Pilot, chosen: Choice) -> PilotCard:
+    tried = [TriedCard(**each._asdict()) for each in chosen.tried]
+    return PilotCard(configs=pilot.configs, tried=tried, seconds=chosen.seconds)
 
 
 def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcdc.cli import main
+from hcdc.cli import app, main
 from hcdc.store import locked
 from tests import small
 
@@ -288,6 +289,18 @@ def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):
     code, text, _ = run(capsys, "doctor", str(small.npz(tmp_path)), "--size", "9", "--steps", "5")
     assert code == 2
     assert text.startswith("breaks: the run needs")
+
+
+def test_the_doctor_takes_what_condense_takes(capsys, tmp_path):
+    flags = {command: set(inspect.signature(getattr(app, command)).parameters) for command in ("condense", "doctor")}
+    assert flags["condense"] - flags["doctor"] == {"out", "resume", "dry_run", "probe", "engine", "address", "workers"}
+    assert flags["doctor"] <= flags["condense"]
+    asked = ["doctor", str(small.npz(tmp_path)), "--size", "9", "--method", "random", "--json"]
+    code, text, _ = run(capsys, *asked, "--order", "2", "--basis", "chebyshev", "--regularise", "decay", "--seed", "3")
+    assert (code, json.loads(text)["healthy"]) == (0, True)
+    code, _, error = run(capsys, *asked, "--basis", "fourier")
+    assert code == 2
+    assert "`basis` = 'fourier'" in error
 
 
 def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):

@@ -12,13 +12,14 @@ from hcdc.condense.hcdc_cells import CellBank, CellHCDC, CellPaths
 from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
+from hcdc.condense.pilot import Choice, Pilot, Tried
 from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
     "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
-    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "Condenser", "Coreset", "Existing", "GCond",
-    "ImageCondenser", "Measure", "Points", "Task", "channels_last", "check_memory", "condense", "default_recipes", "first_configs",
+    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "Choice", "Condenser", "Coreset", "Existing", "GCond",
+    "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes", "first_configs",
     "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, under, unravel
 from hcdc._typing import Hyper, Params
@@ -79,7 +80,9 @@ class Measure:
     number of real validation images looked at by a call; on a graph, `neighbours` bounds how many of a node's neighbours
     a product with the graph reads, drawn anew in every call (`GraphData.thinned`). As many points are measured at once
     as `memory` bytes hold. `gradients_of` says whose hypergradients are compared, those of the validation loss or of the
-    problem's own criterion, which may be another (`docs/ablations.md`).
+    problem's own criterion, which may be another (`docs/ablations.md`). `values` says whose real loss and accuracy are
+    matched: those of the models trained on S_train, or of models trained on the real data as a configuration is there,
+    one more full training a point, since no S_val can mend what S_train does not show.
     """
 
     synthetic: Implicit = Implicit(CG(1e-2, 15), damping=1e-3)
@@ -90,6 +93,7 @@ class Measure:
     neighbours: int | None = None
     memory: int = MEMORY
     gradients_of: Literal["loss", "criterion"] = "loss"
+    values: Literal["synthetic", "trained"] = "synthetic"
 
     def aligned(self, problem: Bilevel) -> Bilevel:
         """The problem whose hypergradients are compared: `problem`, or under `gradients_of="loss"` the same with the loss
@@ -106,6 +110,8 @@ class Measure:
             some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
             with torch.no_grad():
                 target, found = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
+            if self.values == "trained":
+                found = readings(problem, task.full.fit(point, task.real.train, seed=task.seed + seed), point, val)
             if self.real != "path":
                 target = self._implicit(task, some, point, val, seed)
             accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
@@ -144,6 +150,12 @@ def total_derivative(
     for key, slope in slopes.params.items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
     return total, read
+
+
+@torch.no_grad()
+def readings(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> dict[str, Tensor]:
+    """What is `judged` of the models on `val`, each [B]."""
+    return vmap(lambda p, h: judged(problem, p, h, val))(params, hyper)
 
 
 def descend(task: Task, hyper: Hyper, gradient: Tensor, rate: float) -> Hyper:

@@ -11,7 +11,7 @@ import torch
 from hcdc._tensors import TensorDict, ravel, stack, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import SecondOrder, together
-from hcdc.condense import HCDC, Bank, Condenser, Points, Task, peak_memory, timed, total_derivative
+from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, peak_memory, timed, total_derivative
 from hcdc.data import GraphData
 
 
@@ -23,8 +23,8 @@ class Cost(NamedTuple):
     memory: int
 
 
-def estimate(task: Task, method: Condenser) -> Cost:
-    """The cost of `method` on `task`.
+def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
+    """The cost of `method` on `task`, and of the `pilot` before it.
 
     For HCDC with a bank: one training step of a chunk of models, one linear solve, one real hypergradient and one update
     of S_val are timed. Of any other method one step is timed. Both are multiplied by how often they are done.
@@ -32,11 +32,22 @@ def estimate(task: Task, method: Condenser) -> Cost:
     began = time.perf_counter()
     state = method.init(task)
     parts = {"start": time.perf_counter() - began}
+    if pilot is not None:
+        parts["pilot"] = _pilot(task, method, pilot, state)
     if isinstance(method, HCDC) and isinstance(method.driver, Bank) and not method.train.length():
         parts |= _bank(task, method, method.driver)
     elif method.length():
         parts["steps"] = method.length() * timed(lambda: method.step(task, state, 0))
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
+
+
+def _pilot(task: Task, method: Condenser, pilot: Pilot, state: Any) -> float:
+    """Seconds of the trainings on the full data and on each S_train."""
+    hyper = stack([task.space.interior(task.generator(7)) for _ in range(pilot.configs)])
+    full, small = (recipe._replace(solver=replace(recipe.solver, steps=3)) for recipe in (task.full, task.condensed))
+    on_full = timed(lambda: full.fit(hyper, task.real.train, seed=0)) * task.full.solver.steps / 3
+    on_small = timed(lambda: small.fit(hyper, method.extract(task, state)[0], seed=0)) * pilot.most(task) / 3
+    return on_full + max(1, len(pilot.trains)) * on_small
 
 
 def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:

@@ -1,0 +1,111 @@
+"""A few trainings on the full data, by which S_train and the length of training on it are chosen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hcdc._tensors import batch_size, stack, take
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import Recipe, together
+from hcdc.condense.calibration import correlation
+from hcdc.condense.coreset import CENTROIDS, Coreset
+from hcdc.condense.hcdc import HCDC
+from hcdc.condense.points import readings
+from hcdc.condense.task import Task
+from hcdc.errors import InputError
+
+LENGTHS = (1, 2, 4, 8, 16)
+"""Lengths of training that are tried, in eighths of the steps of the task."""
+
+SLACK = 0.02
+"""Correlations as near as this to the best count as equal: then the longer training is nearer to its optimum."""
+
+
+class Tried(NamedTuple):
+    """Rank correlation of the real validation losses after `steps` steps on the S_train of `train` with those on the full data."""
+
+    train: str
+    steps: int
+    spearman: float
+
+
+class Choice(NamedTuple):
+    """What a pilot chose, all that it tried, and the seconds that it took."""
+
+    task: Task
+    method: HCDC
+    tried: tuple[Tried, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Trains `configs` configurations on the full data and on each S_train of `trains`, and takes the best pair of S_train and
+    number of steps.
+
+    Best is the rank correlation of the losses on the real validation data, which bounds what any S_val can reach. A few
+    dozen examples overfit within steps that the full data still learns in, and regularisation then ranks the other way
+    round. Empty `trains` keep the S_train of the method; `lengths=False` keeps the steps of the task.
+    """
+
+    configs: int = 16
+    trains: tuple[Coreset, ...] = (CENTROIDS, Coreset(label="examples"))
+    lengths: bool = True
+
+    def __post_init__(self) -> None:
+        if self.configs < 4:
+            raise InputError("pilot", self.configs, "must be at least 4 for a ranking", "ask for 4 or more, or for 0 to do without")
+
+    def __call__(self, task: Task, method: HCDC) -> Choice:
+        """`task` and `method` with what was chosen."""
+        began = time.perf_counter()
+        generator = task.generator(21)
+        hyper = stack([task.space.relax(task.space.sample(generator)) for _ in range(self.configs)])
+        truth = torch.cat([_losses(task, params, some) for params, some in _trained(task, task.full, task.real.train, hyper)])
+        makers = self.trains or (method.train,)
+        found = [(each, maker) for maker in makers for each in self._tried(task, maker, hyper, truth)]
+        best = max(each.spearman for each, _ in found)
+        chosen, maker = max(((each, maker) for each, maker in found if each.spearman >= best - SLACK), key=lambda pair: pair[0].steps)
+        solver = replace(task.condensed.solver, steps=chosen.steps)
+        mended = replace(task, condensed=task.condensed._replace(solver=solver))
+        return Choice(mended, replace(method, train=maker), tuple(each for each, _ in found), time.perf_counter() - began)
+
+    def most(self, task: Task) -> int:
+        """Steps of the longest training on an S_train."""
+        return max(1, task.condensed.solver.steps // 8) * LENGTHS[-1] if self.lengths else task.condensed.solver.steps
+
+    def _tried(self, task: Task, maker: Any, hyper: Hyper, truth: Tensor) -> list[Tried]:
+        train = maker.extract(task, maker.init(task))[0]
+        steps = task.condensed.solver.steps
+        piece = max(1, steps // 8) if self.lengths else steps
+        lengths = [piece * length for length in LENGTHS] if self.lengths else [steps]
+        recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=self.most(task)))
+        losses: dict[int, list[Tensor]] = {length: [] for length in lengths}
+        for part in together(recipe.problem, task.real.val, batch_size(hyper)):
+            some = take(hyper, part)
+            for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=piece)):
+                if piece * (number + 1) in losses:
+                    losses[piece * (number + 1)].append(_losses(task, params, some))
+        return [Tried(maker.name, length, float(correlation(_ranks(torch.cat(parts)), _ranks(truth)))) for length, parts in losses.items()]
+
+
+def _trained(task: Task, recipe: Recipe, data: Any, hyper: Hyper) -> Iterator[tuple[Params, Hyper]]:
+    """Parameters and points, as many at once as memory holds."""
+    for part in together(recipe.problem, max((data, task.real.val), key=lambda each: each.size), batch_size(hyper)):
+        some = take(hyper, part)
+        yield recipe.fit(some, data, seed=task.seed), some
+
+
+def _losses(task: Task, params: Params, hyper: Hyper) -> Tensor:
+    """On the real validation data [B]; what is not finite is worst."""
+    return readings(task.full.problem, params, hyper, task.real.val)["loss"].nan_to_num(nan=torch.inf)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    return values.argsort().argsort().double()
