@@ -3,7 +3,7 @@
     python recipes/own.py tabular [--config-seeds 1001 1002 1003] [--rows pilot hcdc] [--out runs/own]
 
 "pilot" ranks the configurations by all real validation data, and by as many of them as S_val has examples (the strong
-floor), after each length of training on each S_train; "hcdc" condenses as the example does, with one change a row.
+floor), after every few steps of training on each S_train; "hcdc" condenses as the example does, with one change a row.
 Figures are Spearman correlations by loss with two trainings on the full data, which are kept in --out.
 """
 
@@ -23,7 +23,6 @@ from torch import Tensor
 
 import hcdc
 from hcdc.condense import CENTROIDS, HCDC, STRONG, Coreset
-from hcdc.condense.pilot import LENGTHS
 from hcdc.evaluate.ranking import ceiling, spearman
 from hcdc.evaluate.retrain import Scores, measure, retrain
 from hcdc.own import Own, own
@@ -81,23 +80,22 @@ def truths(made: Own, name: str, count: int, seeds: list[int], out: Path) -> lis
     return found
 
 
-def pilots(made: Own, all_truths: list[Truth]) -> Iterator[str]:
+def pilots(made: Own, all_truths: list[Truth], every: int) -> Iterator[str]:
     """A row an S_train and length: by all real validation data, by the strong S_val."""
     task = made.task
     vals = (task.real.val, STRONG.select(task.real.val, task.budget.val, task.generator(2)))
-    piece = max(1, task.condensed.solver.steps // 8)
-    recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=piece * LENGTHS[-1]))
+    recipe = task.condensed
     for label, maker in TRAINS.items():
         train = maker.select(task.real.train, task.budget.train, task.generator(1))
         rows: dict[int, list[list[float]]] = {}
         for truth in all_truths:
-            for number, params in enumerate(recipe.training(truth.hyper, train, seed=1000, every=piece)):
-                if number + 1 in LENGTHS:
-                    losses = [measure(recipe.problem, params, truth.hyper, val)["loss"] for val in vals]
-                    rows.setdefault(number + 1, []).append([spearman(loss, truth.losses.mean(0)) for loss in losses])
-        for length, values in rows.items():
+            for number, params in enumerate(recipe.training(truth.hyper, train, seed=1000, every=every)):
+                losses = [measure(recipe.problem, params, truth.hyper, val)["loss"] for val in vals]
+                steps = min(every * (number + 1), recipe.solver.steps)
+                rows.setdefault(steps, []).append([spearman(loss, truth.losses.mean(0)) for loss in losses])
+        for steps, values in rows.items():
             means = torch.tensor(values).mean(0).tolist()
-            yield f"| {label} | {piece * length} | {means[0]:.2f} | {means[1]:.2f} |"
+            yield f"| {label} | {steps} | {means[0]:.2f} | {means[1]:.2f} |"
 
 
 def condensed(name: str, all_truths: list[Truth]) -> Iterator[str]:
@@ -126,6 +124,7 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(path.stem for path in EXAMPLES.glob("*.py")))
     parser.add_argument("--config-seeds", type=int, nargs="+", default=[1001])
     parser.add_argument("--configs", type=int, default=24)
+    parser.add_argument("--every", type=int, default=10, help="Steps on S_train between two rows.")
     parser.add_argument("--rows", nargs="+", choices=("pilot", "hcdc"), default=["pilot", "hcdc"])
     parser.add_argument("--out", type=Path, default=Path("runs/own"))
     arguments = parser.parse_args()
@@ -133,7 +132,7 @@ def main() -> None:
     found = truths(made, arguments.name, arguments.configs, arguments.config_seeds, arguments.out)
     if "pilot" in arguments.rows:
         print("| S_train | steps | all real validation data | strong S_val |\n|---|---|---|---|")
-        for row in pilots(made, found):
+        for row in pilots(made, found, arguments.every):
             print(row, flush=True)
     if "hcdc" in arguments.rows:
         print("| variant | S_train, steps | Spearman | seconds |\n|---|---|---|---|")

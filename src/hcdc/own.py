@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
@@ -10,14 +10,14 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 from torch import nn
 
 from hcdc._typing import Config
-from hcdc.bilevel import Adam, Recipe
-from hcdc.condense import HCDC, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted
+from hcdc.bilevel import SGD, Adam, Recipe, Solver
+from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
 from hcdc.evaluate import Evaluation, Judge, Probe, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
-from hcdc.run import method_named
+from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
 from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard
@@ -35,8 +35,8 @@ class Settings(TypedDict, total=False):
     name: str
     method: Condenser | str
     steps: int
-    small: Adam
-    full: Adam
+    small: Solver
+    full: Solver
     pilot: int
 
 
@@ -140,7 +140,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     are (X, y), frames, torch datasets or loaders, Hugging Face datasets; of a `torch_geometric` graph with masks and of
     `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion` (default:
     "soft-accuracy" where there are classes and no `val_loss`); `target`, the label column;
-    `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
+    `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam` or `SGD`
     that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
     on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
     (see `Pilot`), or 0. Raises `DataError`, `SpaceError`, `InputError` for
@@ -151,6 +151,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
         raise InputError("settings", unknown, f"must be of {', '.join(Settings.__annotations__)}", "check the spelling")
     if not isinstance(cast("object", space), Space):
         raise InputError("space", type(space).__name__, "must be a hcdc.Space", "write Space({'name': Real(low, high)})")
+    _check_types({"size": size, **settings})
     real, intake, test = _read(train, val, settings.get("target"))
     losses = settings.get("loss"), settings.get("val_loss")
     classes, usual = real.train.num_classes, "loss" if losses[1] or not real.train.num_classes else "soft-accuracy"
@@ -185,6 +186,16 @@ def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake |
     return Real(data, intake.read(val, "val")), intake, None
 
 
+def _check_types(given: Mapping[str, Any]) -> None:
+    for name in ("size", "val_size", "seed", "steps", "pilot"):
+        value = given.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(name, value, "must be a whole number", "write it without quotes and without a point")
+    for name in ("small", "full"):
+        if name in given and not isinstance(given[name], Adam | SGD):
+            raise InputError(name, given[name], "must say how a configuration is trained", "write hcdc.Adam(150, 0.01), steps and rate")
+
+
 def _pilot(settings: Settings) -> Pilot | None:
     """What chooses what is left open; None where nothing is."""
     configs, named = settings.get("pilot", Pilot.configs), settings.get("method", "hcdc") == "hcdc"
@@ -201,4 +212,10 @@ def _pilot_card(pilot: Pilot, chosen: Choice) -> PilotCard:
 def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     chosen = settings.get("method", "hcdc")
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
-    return replace(method, structure=False) if isinstance(method, HCDC) and not problem.weighted else method
+    if not isinstance(method, HCDC):
+        return method
+    if isinstance(chosen, str) and kind == "graph":  # a bank of 1,024 points is for families whose propagation is kept
+        method = replace(method, driver=Bank(**FEW | ({"steps": settings["steps"]} if "steps" in settings else {})))
+    if problem.weighted:
+        return method
+    return replace(method, structure=False, start=NEIGHBOURS if kind == "graph" and method.start == STRONG else method.start)

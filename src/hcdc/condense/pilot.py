@@ -20,7 +20,7 @@ from hcdc.condense.points import readings
 from hcdc.condense.task import Task
 from hcdc.errors import InputError
 
-LENGTHS = (1, 2, 4, 8, 16)
+LENGTHS = (1, 2, 4, 8)
 """Lengths of training that are tried, in eighths of the steps of the task."""
 
 SLACK = 0.02
