@@ -156,6 +156,18 @@ def test_a_recipe_of_the_full_data_is_used_for_trained_targets():
     assert not torch.allclose(first, second)
 
 
+def test_trained_values_are_those_of_models_of_the_full_data():
+    task = small.task()
+    hyper, train, params = batch(task)
+    points, usual = (Measure(values=values)(task, train, params, hyper, 3) for values in ("trained", "synthetic"))
+    trained = task.full.fit(hyper, task.real.train, seed=task.seed + 3)
+    wanted = vmap(lambda p, h: task.full.problem.metrics(p, h, task.real.val))(trained, hyper)
+    torch.testing.assert_close(points.loss, wanted["loss"])
+    torch.testing.assert_close(points.accuracy, wanted["accuracy"])
+    assert not torch.allclose(points.loss, usual.loss)
+    assert torch.equal(points.target, usual.target)
+
+
 def test_points_do_not_depend_on_how_many_are_measured_at_once():
     task = small.task()
     hyper, train, params = batch(task, 5)

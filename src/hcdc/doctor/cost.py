@@ -44,10 +44,15 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
 def _pilot(task: Task, method: Condenser, pilot: Pilot, state: Any) -> float:
     """Seconds of the trainings on the full data and on each S_train."""
     hyper = stack([task.space.interior(task.generator(7)) for _ in range(pilot.configs)])
-    full, small = (recipe._replace(solver=replace(recipe.solver, steps=3)) for recipe in (task.full, task.condensed))
-    on_full = timed(lambda: full.fit(hyper, task.real.train, seed=0)) * task.full.solver.steps / 3
-    on_small = timed(lambda: small.fit(hyper, method.extract(task, state)[0], seed=0)) * pilot.most(task) / 3
-    return on_full + max(1, len(pilot.trains)) * on_small
+    few = task.condensed._replace(solver=replace(task.condensed.solver, steps=3))
+    on_small = timed(lambda: few.fit(hyper, method.extract(task, state)[0], seed=0)) * pilot.most(task) / 3
+    return _on_full(task, hyper) + max(1, len(pilot.trains)) * on_small
+
+
+def _on_full(task: Task, hyper: Hyper) -> float:
+    """Seconds of training all of `hyper` on the full data."""
+    few = task.full._replace(solver=replace(task.full.solver, steps=3))
+    return timed(lambda: few.fit(hyper, task.real.train, seed=0)) * task.full.solver.steps / 3
 
 
 def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
@@ -63,7 +68,8 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     points = _points(task, method, params, hyper, train)
     real = method.measure
     batch = points.take(torch.arange(driver.batch) % chunk)
-    return {
+    trained = {"trainings on the full data": measurements * _on_full(task, hyper)} if real.values == "trained" else {}
+    return trained | {
         "training": chunks * trainings * timed(lambda: few.fit(hyper, train, seed=0)) / 3,
         "solves": measurements * coordinates * timed(lambda: _solve(task, method, params, hyper, train)),
         "real hypergradients": measurements * timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
