@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,9 +23,6 @@ from hcdc.errors import InputError
 
 LENGTHS = (1, 2, 4, 8)
 """Lengths of training that are tried, in eighths of the steps of the task."""
-
-SLACK = 0.02
-"""Correlations as near as this to the best count as equal: then the longer training is nearer to its optimum."""
 
 
 class Tried(NamedTuple):
@@ -49,9 +47,11 @@ class Pilot:
     """Trains `configs` configurations on the full data and on each S_train of `trains`, and takes the best pair of S_train and
     number of steps.
 
-    Best is the rank correlation of the losses on the real validation data, which bounds what any S_val can reach. A few
+    Good is the rank correlation of the losses on the real validation data, which bounds what any S_val can reach. A few
     dozen examples overfit within steps that the full data still learns in, and regularisation then ranks the other way
-    round. Empty `trains` keep the S_train of the method; `lengths=False` keeps the steps of the task.
+    round. Whatever is within a standard error of the best (`within`) counts as equal to it: of these the longest training is
+    taken, which is nearest to the optimum that implicit differentiation assumes, and of equally long ones the first of
+    `trains`. Empty `trains` keep the S_train of the method; `lengths=False` keeps the steps of the task.
     """
 
     configs: int = 16
@@ -70,8 +70,8 @@ class Pilot:
         truth = torch.cat([_losses(task, params, some) for params, some in _trained(task, task.full, task.real.train, hyper)])
         makers = self.trains or (method.train,)
         found = [(each, maker) for maker in makers for each in self._tried(task, maker, hyper, truth)]
-        best = max(each.spearman for each, _ in found)
-        chosen, maker = max(((each, maker) for each, maker in found if each.spearman >= best - SLACK), key=lambda pair: pair[0].steps)
+        least = within(max(each.spearman for each, _ in found), self.configs)
+        chosen, maker = max(((each, maker) for each, maker in found if each.spearman >= least), key=lambda pair: pair[0].steps)
         solver = replace(task.condensed.solver, steps=chosen.steps)
         mended = replace(task, condensed=task.condensed._replace(solver=solver))
         return Choice(mended, replace(method, train=maker), tuple(each for each, _ in found), time.perf_counter() - began)
@@ -93,6 +93,11 @@ class Pilot:
                 if piece * (number + 1) in losses:
                     losses[piece * (number + 1)].append(_losses(task, params, some))
         return [Tried(maker.name, length, float(correlation(_ranks(torch.cat(parts)), _ranks(truth)))) for length, parts in losses.items()]
+
+
+def within(best: float, count: int) -> float:
+    """The correlation a standard error below `best`, of `count` pairs: tanh(artanh(best) - 1 / sqrt(count - 3)) (Fisher 1915)."""
+    return math.tanh(math.atanh(min(max(best, -0.999), 0.999)) - (count - 3) ** -0.5)
 
 
 def _trained(task: Task, recipe: Recipe, data: Any, hyper: Hyper) -> Iterator[tuple[Params, Hyper]]:
