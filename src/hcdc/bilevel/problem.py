@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from hcdc._typing import Hyper, Noise, Params
 
@@ -80,6 +81,11 @@ def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[st
         return {"loss": value, "criterion": value}
     found = problem.metrics(params, hyper, data)
     return found if "criterion" in found else found | {"criterion": problem.outer(params, hyper, data)}
+
+
+def readings(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+    """What is `judged` of a batch of models on `data`, each [B], differentiable."""
+    return vmap(lambda p, h: judged(problem, p, h, data))(params, hyper)
 
 
 WORST = 1e30

@@ -159,15 +159,22 @@ def with_neighbours(data: GraphData, count: int, generator: torch.Generator) -> 
     order = torch.randperm(data.nodes.numel(), generator=generator)
     labels = data.labels()[order]
     turns = functional.one_hot(labels, data.num_classes).cumsum(0)[torch.arange(labels.numel()), labels]  # the how-manyth of its class
-    index = data.adjacency.coo()[0] if isinstance(data.adjacency, Sparse) else data.adjacency.nonzero().T
     chosen = dict[int, None]()
     for node in data.nodes[order[turns.argsort(stable=True)]].tolist():
-        near = index[1, index[0] == node]
+        near = _neighbours(data.adjacency, node)
         near = near[torch.randperm(near.numel(), generator=generator)[:2]].tolist()
         chosen |= dict.fromkeys([node, *near][: count - len(chosen)])
         if len(chosen) == count:
             break
     return torch.tensor(list(chosen))
+
+
+def _neighbours(adjacency: Tensor | Sparse, node: int) -> Tensor:
+    """Nodes [d] that `node` has an edge to, in order."""
+    if isinstance(adjacency, Tensor):
+        return adjacency[node].nonzero().squeeze(1)
+    crow = adjacency.csr.crow_indices()
+    return adjacency.csr.col_indices()[crow[node] : crow[node + 1]]
 
 
 def herding(x: Tensor, count: int) -> Tensor:

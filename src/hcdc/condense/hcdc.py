@@ -7,12 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, batch_size, stack, take, under
 from hcdc._typing import Hyper
-from hcdc.bilevel import Adam, fit, initialise, judged, together
+from hcdc.bilevel import Adam, fit, initialise, readings, together
 from hcdc.condense.calibration import Calibration, correlation, log
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
@@ -175,7 +174,7 @@ class HCDC(Calibration):
             slope, read = total_derivative(problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
             terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
         else:
-            read = vmap(lambda p, h: judged(problem, p, h, val))(points.params, points.hyper)
+            read = readings(problem, points.params, points.hyper, val)
         if self.values:
             terms["values"] = 1 - correlation(log(read["loss"]), log(points.loss))
         if self.accuracy and "soft_accuracy" in read:

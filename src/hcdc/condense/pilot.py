@@ -13,11 +13,10 @@ from torch import Tensor
 
 from hcdc._tensors import batch_size, stack, take
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import Recipe, together
+from hcdc.bilevel import Recipe, readings, together
 from hcdc.condense.calibration import correlation
 from hcdc.condense.coreset import CENTROIDS, Coreset
 from hcdc.condense.hcdc import HCDC
-from hcdc.condense.points import readings
 from hcdc.condense.task import Task
 from hcdc.errors import InputError
 
@@ -76,22 +75,21 @@ class Pilot:
         mended = replace(task, condensed=task.condensed._replace(solver=solver))
         return Choice(mended, replace(method, train=maker), tuple(each for each, _ in found), time.perf_counter() - began)
 
-    def most(self, task: Task) -> int:
-        """Steps of the longest training on an S_train."""
-        return max(1, task.condensed.solver.steps // 8) * LENGTHS[-1] if self.lengths else task.condensed.solver.steps
+    def tries(self, task: Task) -> list[int]:
+        """Steps after which a training on an S_train is looked at; multiples of the first."""
+        steps = task.condensed.solver.steps
+        return [max(1, steps // 8) * length for length in LENGTHS] if self.lengths else [steps]
 
     def _tried(self, task: Task, maker: Any, hyper: Hyper, truth: Tensor) -> list[Tried]:
         train = maker.extract(task, maker.init(task))[0]
-        steps = task.condensed.solver.steps
-        piece = max(1, steps // 8) if self.lengths else steps
-        lengths = [piece * length for length in LENGTHS] if self.lengths else [steps]
-        recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=self.most(task)))
+        lengths = self.tries(task)
+        recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=lengths[-1]))
         losses: dict[int, list[Tensor]] = {length: [] for length in lengths}
         for part in together(recipe.problem, task.real.val, batch_size(hyper)):
             some = take(hyper, part)
-            for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=piece)):
-                if piece * (number + 1) in losses:
-                    losses[piece * (number + 1)].append(_losses(task, params, some))
+            for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=lengths[0]), 1):
+                if lengths[0] * number in losses:
+                    losses[lengths[0] * number].append(_losses(task, params, some))
         return [Tried(maker.name, length, float(correlation(_ranks(torch.cat(parts)), _ranks(truth)))) for length, parts in losses.items()]
 
 
@@ -107,6 +105,7 @@ def _trained(task: Task, recipe: Recipe, data: Any, hyper: Hyper) -> Iterator[tu
         yield recipe.fit(some, data, seed=task.seed), some
 
 
+@torch.no_grad()
 def _losses(task: Task, params: Params, hyper: Hyper) -> Tensor:
     """On the real validation data [B]; what is not finite is worst."""
     return readings(task.full.problem, params, hyper, task.real.val)["loss"].nan_to_num(nan=torch.inf)

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, under, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, gradients_of, hypergradients, judged, sensitivities, together
+from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, gradients_of, hypergradients, judged, readings, sensitivities, together
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
 from hcdc.errors import ConvergenceError
@@ -111,7 +110,9 @@ class Measure:
             with torch.no_grad():
                 target, found = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
             if self.values == "trained":
-                found = readings(problem, task.full.fit(point, task.real.train, seed=task.seed + seed), point, val)
+                trained = task.full.fit(point, task.real.train, seed=task.seed + seed)
+                with torch.no_grad():
+                    found = readings(problem, trained, point, val)
             if self.real != "path":
                 target = self._implicit(task, some, point, val, seed)
             accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
@@ -150,12 +151,6 @@ def total_derivative(
     for key, slope in slopes.params.items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
     return total, read
-
-
-@torch.no_grad()
-def readings(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> dict[str, Tensor]:
-    """What is `judged` of the models on `val`, each [B]."""
-    return vmap(lambda p, h: judged(problem, p, h, val))(params, hyper)
 
 
 def descend(task: Task, hyper: Hyper, gradient: Tensor, rate: float) -> Hyper:

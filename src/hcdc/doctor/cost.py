@@ -10,7 +10,7 @@ import torch
 
 from hcdc._tensors import TensorDict, ravel, stack, take, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import SecondOrder, together
+from hcdc.bilevel import Recipe, SecondOrder, together
 from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, peak_memory, timed, total_derivative
 from hcdc.data import GraphData
 
@@ -44,15 +44,22 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
 def _pilot(task: Task, method: Condenser, pilot: Pilot, state: Any) -> float:
     """Seconds of the trainings on the full data and on each S_train."""
     hyper = stack([task.space.interior(task.generator(7)) for _ in range(pilot.configs)])
-    few = task.condensed._replace(solver=replace(task.condensed.solver, steps=3))
-    on_small = timed(lambda: few.fit(hyper, method.extract(task, state)[0], seed=0)) * pilot.most(task) / 3
+    on_small = _training(task.condensed, hyper, method.extract(task, state)[0], pilot.tries(task)[-1])
     return _on_full(task, hyper) + max(1, len(pilot.trains)) * on_small
 
 
 def _on_full(task: Task, hyper: Hyper) -> float:
     """Seconds of training all of `hyper` on the full data."""
-    few = task.full._replace(solver=replace(task.full.solver, steps=3))
-    return timed(lambda: few.fit(hyper, task.real.train, seed=0)) * task.full.solver.steps / 3
+    return _training(task.full, hyper, task.real.train, task.full.solver.steps)
+
+
+def _training(recipe: Recipe, hyper: Hyper, data: Any, steps: int) -> float:
+    """Seconds of `steps` steps of training all of `hyper` on `data`, from those of three."""
+    return timed(lambda: _few(recipe).fit(hyper, data, seed=0)) * steps / 3
+
+
+def _few(recipe: Recipe) -> Recipe:
+    return recipe._replace(solver=replace(recipe.solver, steps=3))
 
 
 def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
@@ -60,8 +67,7 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     problem, chunk = task.condensed.problem, min(driver.chunk, driver.starts)
     generator = task.generator(7)
     hyper = stack([task.space.interior(generator) for _ in range(chunk)])
-    few = task.condensed._replace(solver=replace(task.condensed.solver, steps=3))
-    params = few.fit(hyper, train, seed=0)
+    params = _few(task.condensed).fit(hyper, train, seed=0)
     chunks, coordinates = -(-driver.starts // chunk), ravel(hyper).shape[1]
     trainings = task.condensed.solver.steps + (driver.stages - 1) * driver.more
     measurements = chunks * driver.stages
@@ -70,7 +76,7 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     batch = points.take(torch.arange(driver.batch) % chunk)
     trained = {"trainings on the full data": measurements * _on_full(task, hyper)} if real.values == "trained" else {}
     return trained | {
-        "training": chunks * trainings * timed(lambda: few.fit(hyper, train, seed=0)) / 3,
+        "training": chunks * _training(task.condensed, hyper, train, trainings),
         "solves": measurements * coordinates * timed(lambda: _solve(task, method, params, hyper, train)),
         "real hypergradients": measurements * timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
         "updates of S_val": driver.steps * timed(lambda: _update(task, method, batch, val)),

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, judged, together
+from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, readings, together
 from hcdc.errors import InputError
 
 METRICS = ("loss", "accuracy", "criterion")
@@ -71,6 +70,6 @@ def slices(recipe: Recipe, train: Any, judged_on: Mapping[str, Any], count: int,
 @torch.no_grad()
 def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
     """Metrics [B] of trained models; a loss that is not a number counts as infinitely bad."""
-    found = vmap(lambda one, point: judged(problem, one, point, data))(params, hyper)
+    found = readings(problem, params, hyper, data)
     worst = {name: torch.nan_to_num(found[name], nan=WORST, posinf=WORST) for name in ("loss", "criterion")}
     return {**worst, "accuracy": found["accuracy"]}
