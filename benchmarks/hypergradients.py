@@ -4,6 +4,7 @@
 
 Every library differentiates the same losses at the same trained parameters with the same linear solver and the same
 number of terms. One hypergradient, then `--points` of them: by `hcdc` in one call, by the others one after the other.
+A library that fails on a problem has a row that says how, and is not timed there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.contenders import Terms, contenders, ours
+from benchmarks.contenders import Contender, Terms, contenders, ours
 from benchmarks.measure import Action, in_turns, keep, peak_bytes
 from benchmarks.problems import PROBLEMS, Case
 from hcdc._tensors import ravel
@@ -41,10 +42,30 @@ def one_by_one(actions: list[Action]) -> None:
         action()
 
 
+def failure(action: Action) -> str:
+    """How `action` fails, in one line; empty where it does not."""
+    try:
+        action()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return ""
+
+
+def working(known: dict[str, Contender], case: Case, terms: Terms) -> tuple[dict[str, Contender], dict[str, str]]:
+    """Those of `known` that answer at every point of `case`, and how the others fail."""
+    points = [case.one(i) for i in range(len(next(iter(case.hyper.values()))))]
+    failed: dict[str, str] = {}
+    for library, prepare in known.items():
+        reason = next(filter(None, (failure(prepare(point, terms)) for point in points)), "")
+        if reason:
+            failed[library] = reason
+    return {library: prepare for library, prepare in known.items() if library not in failed}, failed
+
+
 def rows(name: str, case: Case, terms: Terms, truth: Tensor, repeats: int) -> list[dict[str, Any]]:
     """A row a library."""
     points = len(next(iter(case.hyper.values())))
-    known = contenders(terms.method)
+    known, failed = working(contenders(terms.method), case, terms)
     single = {library: prepare(case.one(0), terms) for library, prepare in known.items()}
     every = range(points)
     many: dict[str, Action] = {library: partial(one_by_one, [prepare(case.one(i), terms) for i in every]) for library, prepare in known.items()}
@@ -61,12 +82,15 @@ def rows(name: str, case: Case, terms: Terms, truth: Tensor, repeats: int) -> li
                 f"{points}: processor, ms": 1e3 * all_of_them[library].busy,
             }
         )  # fmt: skip
+    for library, reason in failed.items():
+        out.append(dict.fromkeys(out[0], "–") | {"problem": name, "solver": out[0]["solver"], "library": library, "one: clock, ms": reason})
     return out
 
 
 def against_best(found: list[dict[str, Any]], column: str) -> float:
     """How many times as long as `hcdc` the best of the others takes, of those whose error is no more than 1.5 times ours."""
-    equal = [row[column] for row in found[1:] if row["relative error"] <= 1.5 * found[0]["relative error"] + 1e-5]
+    finished = [row for row in found[1:] if row["relative error"] != "–"]
+    equal = [row[column] for row in finished if row["relative error"] <= 1.5 * found[0]["relative error"] + 1e-5]
     return min(equal, default=float("inf")) / found[0][column]
 
 

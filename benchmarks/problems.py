@@ -17,7 +17,9 @@ from hcdc.data.tables import Column
 from hcdc.models import ConvMix, Logistic, Mlp, PolyFilter
 
 DECAY = -1.0
-"""log10 of every weight decay, so that Hessians at the trained parameters are positive."""
+"""log10 of the weight decay, so that Hessians at the trained parameters are positive."""
+CONVNET = -2.5
+"""Of the ConvNet, which under a larger one learns nothing, and whose Hessian is not quite positive."""
 
 
 class Case(NamedTuple):
@@ -59,9 +61,9 @@ def _table(x: Tensor, y: Tensor, classes: int) -> TableData:
     return TableData(x, y, classes, tuple(Column(f"x{j}") for j in range(x.shape[1])), Column("y"))
 
 
-def _decays(count: int, size: int) -> list[Tensor]:
-    """Near `DECAY`, each of another draw."""
-    return list(DECAY + 0.2 * _rows(count, size, 5))
+def _decays(count: int, size: int, centre: float = DECAY) -> list[Tensor]:
+    """Near `centre`, each of another draw, the same whatever `count` is."""
+    return [centre + 0.2 * _rows(1, size, 5 + number).squeeze(0) for number in range(count)]
 
 
 def ridge(count: int) -> Case:
@@ -90,7 +92,7 @@ def convnet(count: int) -> Case:
     for seed in (1, 2):
         y = torch.arange(50) % 10
         parts.append(ImageData((pattern[y] + _rows(50, 64, seed)).reshape(-1, 1, 8, 8), y, 10))
-    hyper = [{"op": torch.full((1, 4), 0.25), "log10_decay": decay} for decay in _decays(count, 1)]
+    hyper = [{"op": torch.full((1, 4), 0.25), "log10_decay": decay} for decay in _decays(count, 1, CONVNET)]
     return trained(ConvMix(10, shape=(1, 8, 8), width=8, blocks=1), hyper, *parts, steps=150)
 
 
@@ -99,7 +101,7 @@ def graph(count: int, nodes: int = 49, features: int = 32) -> Case:
     splits = load(f"synthetic:sbm,n=1400,classes=7,features={features},seed=0").splits
     train, val = (STRONG.select(part, nodes, torch.Generator().manual_seed(0)) for part in splits.real)
     problem = PolyFilter(7, num_features=features, weight_decay=10**DECAY)
-    filters = 0.5 * _rows(count, 4, 6) + 0.3
+    filters = [0.5 * _rows(1, 4, 7 + number).squeeze(0) + 0.3 for number in range(count)]
     return trained(problem, [{"filter": row} for row in filters], train, val)
 
 

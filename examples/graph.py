@@ -30,9 +30,9 @@ class Net(nn.Module):
 def main(small=False):
     data = hcdc.load("cora").splits  # a torch_geometric Data with masks will do as well
     axes = {f"mix.{k}": hcdc.Choice(("gcn", "gat", "plain")) for k in range(2)} | {"log10_decay": hcdc.Real(-5.0, -2.0)}
-    bank = hcdc.Bank(starts=4, stages=1, chunk=4, steps=3, batch=4) if small else hcdc.Bank(starts=16, stages=2, chunk=4, more=20, steps=300)
-    work = {"small": hcdc.Adam(5, 0.05), "full": hcdc.Adam(3, 0.01)} if small else {"small": hcdc.Adam(100, 0.05), "full": hcdc.Adam(100, 0.01)}
-    found = hcdc.condense_model(lambda: Net(1433, 7), data, space=hcdc.Space(axes), size=49, method=hcdc.HCDC(driver=bank), **work)
+    bank = hcdc.HCDC(driver=hcdc.Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))
+    work = {"method": bank, "small": hcdc.Adam(5, 0.05), "full": hcdc.Adam(3, 0.01)} if small else {"full": hcdc.Adam(100, 0.01)}
+    found = hcdc.condense_model(lambda: Net(1433, 7), data, space=hcdc.Space(axes), size=49, **work)
     facts = found.evaluate(configs=4 if small else 24, seeds=2).facts
     for name in ("spearman_loss", "ceiling_loss", "floor_strong_loss", "floor_random_loss", "regret_top1", "break_even_configs"):
         print(name, facts[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import datasets
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import hcdc
 from hcdc.cli import main
-from hcdc.condense import HCDC, Bank
+from hcdc.condense import HCDC, NEIGHBOURS, Bank
 from hcdc.errors import InputError, RunExistsError
 from hcdc.own import condense_model, own
 from hcdc.spaces import Real, Space
@@ -59,6 +60,38 @@ def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):
     found.save(tmp_path / "set")
     with pytest.raises(RunExistsError):
         found.save(tmp_path / "set")
+
+
+def test_a_pilot_is_told_in_the_card_and_on_the_bill(tmp_path, capsys):
+    train, val, _ = arrays()
+    made = own(Net, train, val, space=SPACE, size=6, steps=3, full=hcdc.Adam(10, 0.05), pilot=4)
+    assert made.check().cost.parts["pilot"] > 0
+    found = made.condense()
+    pilot = found.condensed.card.pilot
+    assert {each.train for each in pilot.tried} == {"centroids", "examples"}
+    assert found.made.task.condensed.solver.steps in {each.steps for each in pilot.tried}
+    assert found.condensed.card.recipes["condensed"]["solver"]["steps"] == found.made.task.condensed.solver.steps
+    assert found.condensed.card.seconds > pilot.seconds > 0
+    card = found.save(tmp_path)
+    assert hcdc.load_condensed(tmp_path).card == card
+    with contextlib.suppress(SystemExit):
+        main(["show", str(tmp_path)])
+    assert "chosen by 4 trainings on the full data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "pilot"),
+    [
+        ({}, hcdc.Pilot()),
+        ({"pilot": 0}, None),
+        ({"small": hcdc.Adam(10)}, hcdc.Pilot(lengths=False)),
+        ({"method": METHOD, "pilot": 8}, hcdc.Pilot(8, ())),
+        ({"method": METHOD, "small": hcdc.Adam(10)}, None),
+        ({"method": "random"}, None),
+    ],
+)
+def test_a_pilot_chooses_what_is_left_open(settings, pilot):
+    assert own(Net, TRAIN, VAL, space=SPACE, size=6, **settings).pilot == pilot
 
 
 def test_same_seed_same_bits():
@@ -112,6 +145,20 @@ def test_a_graph_whose_model_takes_weights_has_its_edges_learned():
     assert found.evaluate(configs=4, seeds=1).facts["nodes"] == 9
 
 
+class Unweighted(GraphNet):
+    def forward(self, x, edge_index, gate):
+        return super().forward(x, edge_index, gate, torch.ones(edge_index.shape[1]))
+
+
+def test_a_graph_whose_model_takes_no_weights_keeps_real_edges():
+    made = own(Unweighted, small.graph(), space=SPACE, size=9)
+    assert (made.method.start, made.method.structure, made.method.driver.starts) == (NEIGHBOURS, False, 48)
+    found = condense_model(Unweighted, small.graph(), **SMALL | {"size": 9})
+    start = NEIGHBOURS.select(small.graph().val, 9, found.made.task.generator(3))
+    assert torch.equal(found.val.adjacency, start.adjacency)
+    assert bool(found.val.adjacency.any())
+
+
 TRAIN, VAL, TEST = arrays()
 FORMS = {
     "arrays": lambda x, y: (x.numpy(), y.numpy()),
@@ -142,6 +189,9 @@ BAD = {
     "a dictionary for a space": (lambda: own(Net, TRAIN, VAL, space={"gate": 1}, size=6), "must be a hcdc.Space"),
     "a setting misspelt": (lambda: own(Net, TRAIN, VAL, **SMALL, sead=1), r"`settings` = \['sead'\]"),
     "too many examples": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": 99}), "`size` = 99"),
+    "a size in quotes": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": "6"}), "`size` = '6': must be a whole number"),
+    "a number for a solver": (lambda: own(Net, TRAIN, VAL, **SMALL | {"small": 100}), "`small` = 100"),
+    "a pilot of three": (lambda: own(Net, TRAIN, VAL, space=SPACE, size=6, pilot=3), "`pilot` = 3"),
     "a model that breaks": (
         lambda: condense_model(Net, TRAIN, VAL, **SMALL | {"space": Space({"lr": Real(0, 1), "gate": Real(0, 1)})}),
         "`lr` enters",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = ("graphs", "images", "report", "optuna")
-ALWAYS = ("pytest", "hypothesis", "pillow", "pandas")
+ALWAYS = ("pytest", "hypothesis", "pillow", "pandas", "datasets")
 TESTS = (
     "tests/store", "tests/spaces", "tests/bilevel", "tests/models", "tests/search", "tests/condense/test_loop.py", "tests/condense/test_hcdc.py",
     "tests/data", "tests/evaluate/test_report.py", "tests/integrations/test_optuna.py", "tests/cli/test_cli.py",
@@ -44,7 +44,7 @@ def combinations() -> dict[str, tuple[str, ...]]:
     return {
         "lowest": (pinned, *(f"{name}=={bounds[name]}" for name in names)),
         "newest": (pinned, *names),
-        least: (f"torch=={bounds['torch']}.0", *names),
+        least: (f"torch=={bounds['torch']}.0+cpu", *names),
     }
 
 

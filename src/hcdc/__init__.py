@@ -11,7 +11,7 @@ from typing import Any
 _ROOMS = {
     "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "SGD", "Unrolled",
                      "hypergradient", "hypergradients"),
-    "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Task", "default_recipes"),
+    "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Pilot", "Task", "default_recipes"),
     "hcdc.data": ("Examples", "GraphData", "ImageData", "NasBench201Table", "Source", "Splits", "TableData", "from_pyg", "load", "table_splits",
                   "to_pyg"),
     "hcdc.doctor": ("Checkup", "Finding", "check"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
@@ -10,17 +10,17 @@ from typing import Any, Literal, TypedDict, Unpack, cast
 from torch import nn
 
 from hcdc._typing import Config
-from hcdc.bilevel import Adam, Recipe
-from hcdc.condense import HCDC, Budget, Callback, Condenser, Task, condense
+from hcdc.bilevel import SGD, Adam, Recipe, Solver
+from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
 from hcdc.evaluate import Evaluation, Judge, Probe, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
-from hcdc.run import method_named
+from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
-from hcdc.store import Card, Condensed, DataCard
+from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard
 
 
 class Settings(TypedDict, total=False):
@@ -35,8 +35,9 @@ class Settings(TypedDict, total=False):
     name: str
     method: Condenser | str
     steps: int
-    small: Adam
-    full: Adam
+    small: Solver
+    full: Solver
+    pilot: int
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,25 @@ class Own:
     problem: ModuleProblem
     intake: Intake | None
     test: Any
+    pilot: Pilot | None
 
     def check(self, *, timed: bool = True) -> Checkup:
         """What would break, and what the run will cost."""
-        return check(self.task, self.method, timed=timed)
+        return check(self.task, self.method, timed=timed, pilot=self.pilot)
 
     def condense(self, *, callbacks: Sequence[Callback] = ()) -> Calibrated:
-        """Checked first: raises `InputError` for what would break before any long work."""
+        """Checked first: raises `InputError` for what would break before any long work. Then piloted, if it is to be."""
         self.check(timed=False).demand()
-        return Calibrated(condense(self.method, self.task, self.card, callbacks=callbacks), self)
+        if self.pilot is None or not isinstance(self.method, HCDC):
+            return Calibrated(self._condensed(callbacks), self)
+        chosen = self.pilot(self.task, self.method)
+        made = replace(self, task=chosen.task, method=chosen.method)
+        condensed = made._condensed(callbacks)
+        more = {"pilot": _pilot_card(self.pilot, chosen), "seconds": condensed.card.seconds + chosen.seconds}
+        return Calibrated(replace(condensed, card=condensed.card.model_copy(update=more)), made)
+
+    def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
+        return condense(fitted(self.method, self.task), self.task, self.card, callbacks=callbacks)
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,10 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     are (X, y), frames, torch datasets or loaders, Hugging Face datasets; of a `torch_geometric` graph with masks and of
     `Splits`, `train` is all. `settings`: `loss` and `val_loss` (module, hyper, batch) -> scalar; `criterion` (default:
     "soft-accuracy" where there are classes and no `val_loss`); `target`, the label column;
-    `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam`
-    that trains a configuration on the condensed and on the full data. Raises `DataError`, `SpaceError`, `InputError` for
+    `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam` or `SGD`
+    that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
+    on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
+    (see `Pilot`), or 0. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
@@ -138,6 +151,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
         raise InputError("settings", unknown, f"must be of {', '.join(Settings.__annotations__)}", "check the spelling")
     if not isinstance(cast("object", space), Space):
         raise InputError("space", type(space).__name__, "must be a hcdc.Space", "write Space({'name': Real(low, high)})")
+    _check_types({"size": size, **settings})
     real, intake, test = _read(train, val, settings.get("target"))
     losses = settings.get("loss"), settings.get("val_loss")
     classes, usual = real.train.num_classes, "loss" if losses[1] or not real.train.num_classes else "soft-accuracy"
@@ -147,7 +161,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
     card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
-    return Own(task, _method(settings, kind, problem), card, problem, intake, test)
+    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings))
 
 
 def condense_model(
@@ -172,7 +186,36 @@ def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake |
     return Real(data, intake.read(val, "val")), intake, None
 
 
+def _check_types(given: Mapping[str, Any]) -> None:
+    for name in ("size", "val_size", "seed", "steps", "pilot"):
+        value = given.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(name, value, "must be a whole number", "write it without quotes and without a point")
+    for name in ("small", "full"):
+        if name in given and not isinstance(given[name], Adam | SGD):
+            raise InputError(name, given[name], "must say how a configuration is trained", "write hcdc.Adam(150, 0.01), steps and rate")
+
+
+def _pilot(settings: Settings) -> Pilot | None:
+    """What chooses what is left open; None where nothing is."""
+    configs, named = settings.get("pilot", Pilot.configs), settings.get("method", "hcdc") == "hcdc"
+    if configs == 0 or not (named or ("small" not in settings and isinstance(settings.get("method"), HCDC))):
+        return None
+    return Pilot(configs, Pilot.trains if named else (), "small" not in settings)
+
+
+def _pilot_card(pilot: Pilot, chosen: Choice) -> PilotCard:
+    tried = [TriedCard(**each._asdict()) for each in chosen.tried]
+    return PilotCard(configs=pilot.configs, tried=tried, seconds=chosen.seconds)
+
+
 def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     chosen = settings.get("method", "hcdc")
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
-    return replace(method, structure=False) if isinstance(method, HCDC) and not problem.weighted else method
+    if not isinstance(method, HCDC):
+        return method
+    if isinstance(chosen, str) and kind == "graph":  # a bank of 1,024 points is for families whose propagation is kept
+        method = replace(method, driver=Bank(**FEW | ({"steps": settings["steps"]} if "steps" in settings else {})))
+    if problem.weighted:
+        return method
+    return replace(method, structure=False, start=NEIGHBOURS if kind == "graph" and method.start == STRONG else method.start)

@@ -61,6 +61,9 @@ IMAGES = Coreset(label="images")
 """Real examples, class proportions kept: what S_val starts from on all but graphs."""
 
 
+FEW: dict[str, Any] = {"starts": 48, "stages": 1, "chunk": 48, "steps": 200, "batch": 16}
+"""Settings of a bank where a point costs more than on the graph families that ship."""
+
 CELLS = "nasbench201"
 """The space on which hcdc gives every point a network of its own."""
 
@@ -101,7 +104,7 @@ def method_named(
     measure = Measure(neighbours=neighbours)
     if driver == "algorithm1":
         return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
-    bank = Bank() if kind == "graph" else Bank(starts=48, stages=1, chunk=48, steps=200, batch=16)
+    bank = Bank() if kind == "graph" else Bank(**FEW)
     hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
 

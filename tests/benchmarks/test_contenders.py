@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks import hypergradients
 from benchmarks.contenders import Terms, betty, contenders, higher, ours, torchopt
+from benchmarks.measure import table
 from benchmarks.plain_gcond import SGC, neighbourhood
 from benchmarks.problems import Case
 from hcdc._tensors import expand
@@ -54,3 +58,15 @@ def test_the_plain_loop_of_gcond_has_our_gradients() -> None:
         real = neighbourhood(data, label)
         loss = functional.nll_loss(model(*real), torch.full((real.second.shape[0],), label))
         torch.testing.assert_close(torch.autograd.grad(loss, model.weight)[0], wanted[label], rtol=1e-4, atol=1e-6)
+
+
+def test_a_library_that_fails_has_a_row_that_says_so(minimum: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case, terms: Terms) -> Any:
+        return lambda: 1 / 0
+
+    monkeypatch.setattr(hypergradients, "contenders", lambda method: {"hcdc": ours, "other 1.0": broken})
+    found = hypergradients.rows("smooth", minimum, Terms("cg", 4), ours(minimum, Terms("cg", 4))().flatten(), 1)
+    assert [row["library"] for row in found] == ["hcdc", "other 1.0"]
+    assert found[1]["one: clock, ms"] == "ZeroDivisionError: division by zero"
+    assert hypergradients.against_best(found, "one: processor, ms") == float("inf")
+    assert "ZeroDivisionError" in table(found)

@@ -39,15 +39,17 @@ def test_products_are_counted() -> None:
 
 
 def test_a_training_step_makes_the_products_that_it_cannot_avoid_and_no_others() -> None:
-    """Forward X W1, K powers, H W2, K powers; backward all of these powers, and what W1, H and W2 need."""
+    """Once the powers of the graph; forward the filter, X W1, the filter times it, H W2, the filter times it; backward the
+    last two filters again, and what W1, H and W2 need."""
     points, nodes, features, hidden, classes, order = 3, 14, 20, 8, 7, 3
     problem = PolyFilter(classes, num_features=features, hidden=hidden, order=order)
     hyper = stack([problem.space().relax(config) for config in problem.space().configs(points, 0)])
     data, start = growth.small_graph(nodes, features), initialise(problem, hyper, 0)
     counted = Products.of(lambda: fit(problem, hyper, data, Adam(1), seed=0, params=start)).operations
     layers = 2 * nodes * features * hidden * 2 + 2 * nodes * hidden * classes * 3
-    powers = 2 * nodes * nodes * (hidden + classes) * order * 2
-    assert counted == points * (layers + powers)
+    filters = 2 * nodes * nodes * (order + 1) + 2 * nodes * nodes * (hidden + classes) * 2
+    powers = 2 * nodes**3 * order
+    assert counted == powers + points * (layers + filters)
 
 
 def test_the_products_are_made_again() -> None:

@@ -233,3 +233,12 @@ def test_every_code_has_a_message_and_trouble_a_remedy() -> None:
         assert code.message
     for code in set(Result) - {Result.SUCCESS}:
         assert "damping" in code.message
+
+
+def test_cg_stays_where_nothing_is_left_of_the_residual() -> None:
+    """In float32, on numbers whose squares underflow."""
+    b = (1e-12 * normal(2, 6, seed=21)).float()
+    matrix = torch.diag(torch.linspace(0.5, 2, 6))
+    found = CG(rtol=0.0, max_steps=60).solve(lambda v: v @ matrix, b)
+    torch.testing.assert_close(found.x, b / matrix.diag(), rtol=1e-4, atol=0)
+    assert found.result.tolist() == [Result.SUCCESS] * 2

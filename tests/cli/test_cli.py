@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcdc.cli import main
+from hcdc.cli import app, main
 from hcdc.store import locked
 from tests import small
 
@@ -290,6 +291,18 @@ def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):
     assert text.startswith("breaks: the run needs")
 
 
+def test_the_doctor_takes_what_condense_takes(capsys, tmp_path):
+    flags = {command: set(inspect.signature(getattr(app, command)).parameters) for command in ("condense", "doctor")}
+    assert flags["condense"] - flags["doctor"] == {"out", "resume", "dry_run", "probe", "engine", "address", "workers"}
+    assert flags["doctor"] <= flags["condense"]
+    asked = ["doctor", str(small.npz(tmp_path)), "--size", "9", "--method", "random", "--json"]
+    code, text, _ = run(capsys, *asked, "--order", "2", "--basis", "chebyshev", "--regularise", "decay", "--seed", "3")
+    assert (code, json.loads(text)["healthy"]) == (0, True)
+    code, _, error = run(capsys, *asked, "--basis", "fourier")
+    assert code == 2
+    assert "`basis` = 'fourier'" in error
+
+
 def test_a_folder_that_another_process_writes_to_is_refused(capsys, tmp_path):
     with locked(tmp_path / "out"):
         code, _, error = run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(tmp_path / "out"))
@@ -332,6 +345,21 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, how):
     assert "--resume" in refused.stderr
     assert finished(*arguments, str(broken), "--resume").returncode == 0
     assert (broken / "data.safetensors").read_bytes() == (whole / "data.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_of_two_runs_in_one_folder_one_works_and_the_other_is_told(capsys, tmp_path):
+    """Two processes of their own, begun together."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", SLOW, "condense", str(small.npz(tmp_path)), "--size", "9", "--no-probe", "--out", str(out)]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD) for _ in range(2)]
+    ends = sorted(((each.returncode, error) for each, error in [(each, each.communicate()[1]) for each in both]), key=lambda end: end[0])
+    assert [code for code, _ in ends] == [0, 2], ends
+    told = [line for line in ends[1][1].splitlines() if "steps, about" not in line]
+    assert len(told) == 1, told
+    assert told[0].startswith(f"error: `out` = {out}: another process is writing there")
+    assert "is whole" in run(capsys, "verify", str(out))[1]
+    assert not (out / "checkpoint").exists()
 
 
 def test_help_does_not_wait_for_torch():

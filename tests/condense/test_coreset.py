@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG
-from hcdc.condense.coreset import herding, k_center, kmeans, sigma_points, trained_embedding
+from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
+from hcdc.condense.coreset import herding, k_center, kmeans, sigma_points, trained_embedding, with_neighbours
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -125,3 +125,16 @@ def test_a_centroid_is_a_mean_of_two_rows_at_least_on_average():
     assert sorted(counts.tolist()) == [1] * 3 + [2] * 7
     members = torch.cdist(x, rows).argmin(1).bincount(minlength=10)
     assert members[counts == 2].min() >= members[counts == 1].max()
+
+
+def test_neighbours_fill_up_with_neighbours_of_labelled_nodes():
+    data = small.graph(n=150).train
+    chosen = with_neighbours(data, 12, torch.Generator().manual_seed(0))
+    assert len(set(chosen.tolist())) == 12
+    part = Coreset(structure="neighbours").select(data, 12, torch.Generator().manual_seed(0))
+    assert set(part.labels().tolist()) == {0, 1, 2}
+    assert torch.equal(part.x, data.take(chosen).x)
+    linked = part.adjacency.any(1)
+    assert bool(linked[~part.mask].all())  # a node without a label is there for one that has one
+    most = data.nodes.numel()
+    assert with_neighbours(data, most, torch.Generator().manual_seed(0)).numel() == most

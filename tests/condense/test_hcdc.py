@@ -33,10 +33,10 @@ def test_total_derivative_is_the_implicit_hypergradient(direct):
     hyper, train, params = batch(task)
     solver = Implicit(Direct(), damping=0.1, direct=direct)
     points = Measure(synthetic=solver, direct=direct)(task, train, params, hyper, 0)
-    found, value = total_derivative(problem, params, hyper, points.sensitivity, task.real.val, direct)
+    found, read = total_derivative(problem, params, hyper, points.sensitivity, task.real.val, direct)
     expected, _ = hypergradients(problem, params, hyper, train, task.real.val, adjoint=solver, throw=False)
     torch.testing.assert_close(found, ravel(expected), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(value, vmap(lambda p, h: problem.outer(p, h, task.real.val))(params, hyper))
+    torch.testing.assert_close(read["criterion"], vmap(lambda p, h: problem.outer(p, h, task.real.val))(params, hyper))
 
 
 @pytest.mark.parametrize("real", ["path", "synthetic", "trained"])
@@ -154,6 +154,18 @@ def test_a_recipe_of_the_full_data_is_used_for_trained_targets():
     hyper, train, params = batch(task)
     first, second = (Measure(real="trained")(t, train, params, hyper, 0).target for t in (task, other))
     assert not torch.allclose(first, second)
+
+
+def test_trained_values_are_those_of_models_of_the_full_data():
+    task = small.task()
+    hyper, train, params = batch(task)
+    points, usual = (Measure(values=values)(task, train, params, hyper, 3) for values in ("trained", "synthetic"))
+    trained = task.full.fit(hyper, task.real.train, seed=task.seed + 3)
+    wanted = vmap(lambda p, h: task.full.problem.metrics(p, h, task.real.val))(trained, hyper)
+    torch.testing.assert_close(points.loss, wanted["loss"])
+    torch.testing.assert_close(points.accuracy, wanted["accuracy"])
+    assert not torch.allclose(points.loss, usual.loss)
+    assert torch.equal(points.target, usual.target)
 
 
 def test_points_do_not_depend_on_how_many_are_measured_at_once():

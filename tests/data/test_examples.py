@@ -28,7 +28,7 @@ BROKEN = {
     "out of range": (X, Y + 5, 2, "labels run from 0 to 1"),
     "one class": (X, Y * 0, None, "two classes"),
     "classes of floats": (X, Y.float(), 2, "2 classes were asked for"),
-    "rows missing": (X[:5], Y, None, "one label a"),
+    "rows missing": (X[:5], Y, None, "a label for each"),
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hcdc.data import Examples, Splits
+from hcdc.errors import InputError
 from hcdc.own import own
 from hcdc.spaces import Real, Space
 from tests.cases import generator
@@ -51,6 +52,17 @@ class Fixed(nn.Module):
         return x @ self.weight
 
 
+class Shift(nn.Module):
+    """Of many parameters and little work."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.shift.mean()
+
+
 SICK: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "once differentiable": (lambda: Net(Layer(attention)), DECAY, "breaks", "no second derivative"),
     "live batch norm": (lambda: Net(nn.BatchNorm1d(4, track_running_stats=False)), DECAY, "breaks", "uses the statistics of its batch"),
@@ -79,6 +91,15 @@ def test_what_is_wrong_is_found(model: Any, axes: dict[str, Any], level: str, sa
 def test_inputs_of_another_scale() -> None:
     large = Splits(*(part.replace(x=part.x * 255) for part in DATA))
     assert "unit scale" in own(Net, large, space=Space(DECAY), size=4).check(timed=False).lines()[0]
+
+
+def test_a_model_that_memory_does_not_hold_is_told_by_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = own(lambda: Net(Shift(10**7)), DATA, space=Space(DECAY), size=4).check(timed=False)
+    assert heavy.healthy
+    assert "a model of 10,000,030 parameters and a space of dimension 1 leave 40 trajectories of 48" in heavy.lines()[0]
+    monkeypatch.setattr("hcdc.doctor.checkup.machine_memory", lambda: 2**27)
+    with pytest.raises(InputError, match=r"needs about 0\.6 GiB of memory, of 0\.1, for a model of 30 parameters"):
+        own(Net, DATA, space=Space(DECAY), size=4).condense()
 
 
 def test_a_sound_model_has_no_findings() -> None:

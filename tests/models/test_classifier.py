@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hcdc.bilevel import judged
 from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.models import Classifier
@@ -63,8 +64,31 @@ def test_outer_is_the_criterion(criterion: Any, expected: float) -> None:
 def test_metrics() -> None:
     found = Constant(3).metrics(PARAMS, {}, DATA)
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
-        {"loss": CROSS_ENTROPY, "accuracy": 0.75, "soft_accuracy": SOFT_ACCURACY}
+        {"loss": CROSS_ENTROPY, "accuracy": 0.75, "soft_accuracy": SOFT_ACCURACY, "criterion": CROSS_ENTROPY}
     )
+
+
+class Own(Constant):
+    """With a criterion, and a penalty, of its own."""
+
+    def outer(self, params: Any, hyper: Any, data: Any) -> Any:
+        return 2 * super().outer(params, hyper, data)
+
+    def penalty(self, params: Any, hyper: Any) -> Any:
+        return 3 * super().penalty(params, hyper)
+
+
+def test_a_family_with_a_criterion_of_its_own_is_judged_by_it() -> None:
+    assert "criterion" not in Own(3).metrics(PARAMS, {}, DATA)
+    for problem in (Own(3), Constant(3), Constant(3, criterion="soft-accuracy")):
+        assert judged(problem, PARAMS, {}, DATA)["criterion"] == problem.outer(PARAMS, {}, DATA)
+
+
+def test_a_decay_is_fixed_where_the_penalty_is_nothing_else() -> None:
+    plain = Constant(3, weight_decay=0.5)
+    assert plain.fixed_decay() == 0.5
+    assert Own(3, weight_decay=0.5).fixed_decay() == 0
+    torch.testing.assert_close(plain.inner(PARAMS, {}, DATA), plain.undecayed(PARAMS, {}, DATA, {}) + plain.penalty(PARAMS, {}))
 
 
 def test_noise_is_in_the_noisy_loss_alone() -> None:

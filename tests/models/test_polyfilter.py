@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import stack, take
+from hcdc._tensors import expand, ravel, stack, take
+from hcdc.bilevel import Adam, SecondOrder, fit
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
-from hcdc.models import PolyFilter
+from hcdc.models import PolyFilter, polyfilter
 from hcdc.models.polyfilter import BASES
 from tests.cases import as_double, dense_graph, double, generator, normal, random_graph
 from tests.reference.graphs import normalised, polynomial
@@ -39,6 +40,56 @@ def test_filter_is_the_polynomial(make: Any, basis: Any, order: int) -> None:
     data, weights, h = make(), normal(order + 1, seed=3), normal(make().size, 2, seed=4)
     found = PolyFilter(3, order=order, basis=basis).filter(weights, data.propagation, h)
     torch.testing.assert_close(found, polynomial(plain(data), weights, basis) @ h)
+
+
+@each_graph
+@each_basis
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_filtering_is_the_polynomial(make: Any, basis: Any, order: int) -> None:
+    """As the matrix that a dense graph has, as products with a sparse one, and as the number that it is without edges."""
+    data, weights, h = make(), normal(order + 1, seed=3), normal(make().size, 2, seed=4)
+    problem = PolyFilter(3, order=order, basis=basis)
+    bare = data.replace(adjacency=torch.zeros(data.size, data.size, dtype=torch.float64))
+    assert isinstance(bare.propagation, Sparse)
+    for graph in (data, bare):
+        found = problem.filtering({"filter": weights}, graph)(h)
+        torch.testing.assert_close(found, polynomial(plain(graph), weights, basis) @ h)
+
+
+def test_the_matrices_of_a_graph_are_made_once_but_where_it_is_learned() -> None:
+    problem, data = PolyFilter(3, order=2), as_double(dense_graph())
+    assert data.basis(problem, problem.matrices) is data.basis(problem, problem.matrices)
+    learned = data.replace(adjacency=data.adjacency.clone().requires_grad_())
+    with torch.no_grad():
+        problem.filtering({"filter": normal(3, seed=3)}, learned)
+    value = problem.filtering({"filter": normal(3, seed=3)}, learned)(normal(8, 2, seed=4)).sum()
+    assert torch.autograd.grad(value, learned.adjacency)[0].norm() > 0
+
+
+def test_beyond_a_size_no_matrix_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, data, h = PolyFilter(3, order=2), as_double(dense_graph()), normal(8, 2, seed=4)
+    expected = problem.filtering({"filter": normal(3, seed=3)}, data)(h)
+    monkeypatch.setattr(polyfilter, "SMALL", 7)
+    monkeypatch.setattr(PolyFilter, "matrices", None)
+    torch.testing.assert_close(problem.filtering({"filter": normal(3, seed=3)}, data)(h), expected)
+
+
+def test_a_fixed_decay_trains_as_its_penalty_does() -> None:
+    """By the optimiser, and by the gradient of the penalty."""
+
+    class Penalised(PolyFilter):
+        def fixed_decay(self) -> float:
+            return 0.0
+
+    hyper, data = {"filter": normal(2, 3, seed=3)}, as_double(dense_graph())
+    found = []
+    for family in (PolyFilter, Penalised):
+        problem = family(3, num_features=5, hidden=4, order=2, weight_decay=0.03)
+        start = expand(problem_and_params(order=2)[1], 2)
+        found.append(fit(problem, hyper, data, Adam(30, 0.05), seed=0, params=start))
+        found.append(SecondOrder.at(problem, start, hyper, data, 0.1).hessian(ravel(start)))
+    torch.testing.assert_close(found[0], found[2])
+    torch.testing.assert_close(found[1], found[3])
 
 
 def test_order_zero_reads_no_graph() -> None:

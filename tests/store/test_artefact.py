@@ -19,6 +19,7 @@ from hcdc.store import (
     Card,
     Condensed,
     DataCard,
+    PilotCard,
     ProbeCard,
     amend_card,
     hardware,
@@ -291,7 +292,7 @@ def test_signature_covers_every_field_but_itself() -> None:
     others = {
         "method": "gcond", "settings": {}, "seed": 4, "steps": 8, "recipes": {}, "space": {}, "sizes": {}, "history": [], "seconds": 3.0,
         "versions": {}, "hardware": "x", "tensors_sha256": "1" * 64, "format": 1,
-        "command": "hcdc condense cora", "probe": ProbeCard(**PROBE),
+        "command": "hcdc condense cora", "probe": ProbeCard(**PROBE), "pilot": PilotCard(configs=16, tried=[], seconds=1.0),
         "data": DataCard(name="cora", sha256="1" * 64, kind="graph", num_classes=3),
     }  # fmt: skip
     assert set(others) | {"checksum"} == set(Card.model_fields)

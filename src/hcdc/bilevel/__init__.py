@@ -20,11 +20,12 @@ from hcdc.bilevel.linear import (
     Result,
     largest_eigenvalue,
 )
-from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Scored, Stochastic, Weighed, together
-from hcdc.bilevel.second_order import Gradients, SecondOrder, gradients
+from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Decayed, Scored, Stochastic, Weighed, judged, readings, together
+from hcdc.bilevel.second_order import Gradients, SecondOrder, gradients, gradients_of
 
 __all__ = [
-    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann", "Nystrom",
-    "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence", "descend",
-    "fit", "gradients", "hypergradient", "hypergradients", "initialise", "largest_eigenvalue", "sensitivities", "together",
+    "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Decayed", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann",
+    "Nystrom", "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Stochastic", "Unrolled", "Weighed", "check_dependence",
+    "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged", "largest_eigenvalue",
+    "readings", "sensitivities", "together",
 ]  # fmt: skip

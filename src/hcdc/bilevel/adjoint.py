@@ -13,7 +13,7 @@ from hcdc._tensors import expand, ravel, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel.linear import CG, LinearSolution, LinearSolver, Result
 from hcdc.bilevel.problem import Bilevel
-from hcdc.bilevel.second_order import SecondOrder, gradients
+from hcdc.bilevel.second_order import SecondOrder, gradients, read
 from hcdc.errors import ConvergenceError, InputError
 
 
@@ -73,8 +73,8 @@ def hypergradients(
     enters neither loss raises `InputError` either way: the learning rate and other settings of the optimiser have no
     hypergradient at the optimum.
     """
-    check_dependence(problem, take(params, 0), take(hyper, 0), train, val)
     if isinstance(adjoint, Unrolled):
+        check_dependence(problem, take(params, 0), take(hyper, 0), train, val)
         total, solution = _unrolled(problem, params, hyper, train, val, adjoint)
     else:
         total, solution = _implicit(problem, params, hyper, train, val, adjoint)
@@ -133,12 +133,13 @@ def _within(difference: Tensor, value: Tensor, share: float) -> Tensor:
 def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any) -> None:
     """Raise `InputError` for a hyperparameter that reaches neither the inner nor the outer loss."""
     leaves = {key: value.detach().requires_grad_() for key, value in hyper.items()}
-    total = problem.inner(params, leaves, train) + problem.outer(params, leaves, val)
-    if total.requires_grad:
-        found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        unused = [key for key, value in zip(leaves, found, strict=True) if value is None]
-    else:
-        unused = list(leaves)
+    with torch.enable_grad():
+        total = problem.inner(params, leaves, train) + problem.outer(params, leaves, val)
+    _check_read(hyper, read(total, leaves))
+
+
+def _check_read(hyper: Hyper, found: frozenset[str]) -> None:
+    unused = [key for key in hyper if key not in found]
     if unused:
         rule = "enters neither the training nor the validation loss, so its hypergradient does not exist"
         remedy = "leave settings of the optimiser (learning rate, batch size) out of the space, or use it in the loss"
@@ -147,11 +148,12 @@ def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any,
 
 def _implicit(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any, adjoint: Implicit) -> tuple[Hyper, Solution]:
     with torch.no_grad():
-        _, partial, direct = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
+        outer = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
     second = SecondOrder.at(problem, params, hyper, train, adjoint.damping)
-    found = adjoint.solver.solve(second.hessian, ravel(partial))
+    _check_read(hyper, outer.read | second.read)
+    found = adjoint.solver.solve(second.hessian, ravel(outer.params))
     indirect = unravel(second.mixed(found.x), hyper)
-    total = {key: (direct[key] if adjoint.direct else 0.0) - indirect[key] for key in hyper}
+    total = {key: (outer.hyper[key] if adjoint.direct else 0.0) - indirect[key] for key in hyper}
     return total, Solution(found.residual, found.result, found.products)
 
 

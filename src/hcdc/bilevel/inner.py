@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, expand
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel, Stochastic
+from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic
 from hcdc.errors import InputError
 
 
@@ -22,7 +22,7 @@ class Adam:
     """`steps` steps of Adam (Kingma and Ba 2015) at `lr`, on batches of `batch_size` examples (None: all of them).
 
     A `Stochastic` problem is trained under its noise. The weight decay belongs to `Bilevel.inner`, so that the Hessian
-    of the implicit function theorem has it too.
+    of the implicit function theorem has it too; where it is a constant, training has it from the optimiser (`Decayed`).
     """
 
     steps: int = 200
@@ -36,8 +36,8 @@ class Adam:
     def limit(self) -> None:
         """Gradients are left as they are."""
 
-    def optimiser(self, leaves: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(leaves, lr=self.lr, fused=True)
+    def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
+        return torch.optim.Adam(leaves, lr=self.lr, weight_decay=decay, fused=True)
 
     def rate(self, step: int) -> float:
         return self.lr
@@ -74,8 +74,8 @@ class SGD:
         solver = cls(**settings)
         return replace(solver, steps=epochs * math.ceil(size / (solver.batch_size or size)))
 
-    def optimiser(self, leaves: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, fused=True)
+    def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
+        return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, weight_decay=decay, fused=True)
 
     def rate(self, step: int) -> float:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * step / self.steps)) / 2
@@ -104,11 +104,13 @@ class Recipe(NamedTuple):
         if every < 1:
             raise InputError("every", every, "must be at least 1", "ask for pieces of one step or more")
         start = initialise(self.problem, hyper, seed) if params is None else params
+        # Gradients are scaled with their decay, so that a limit wants it among them.
+        decay = self.problem.fixed_decay() if isinstance(self.problem, Decayed) and self.solver.limit is None else 0.0
 
         def losses(leaves: TensorDict, batch: Any, generator: torch.Generator) -> Tensor:
-            return _losses(self.problem, leaves, hyper, batch, generator)
+            return _losses(self.problem, leaves, hyper, batch, generator, penalised=not decay)
 
-        yield from descending(losses, start, data, self.solver, seed=seed, every=every)
+        yield from descending(losses, start, data, self.solver, seed=seed, every=every, decay=decay)
 
 
 def initialise(problem: Bilevel, hyper: Hyper, seed: int) -> Params:
@@ -133,10 +135,11 @@ def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: i
     return next(descending(losses, start, data, solver, seed=seed, every=solver.steps))
 
 
-def descending(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, every: int) -> Iterator[Params]:
-    """`descend` in pieces: the parameters after each `every` steps, and after the last step."""
+def descending(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, every: int, decay: float = 0.0) -> Iterator[Params]:
+    """`descend` in pieces: the parameters after each `every` steps, and after the last step; `decay` / 2 ||theta||^2 is added
+    to the losses by the optimiser."""
     leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
-    optimiser = solver.optimiser(list(leaves.values()))
+    optimiser = solver.optimiser(list(leaves.values()), decay)
     generator = torch.Generator().manual_seed(seed + 1)
     batches = _batches(data, solver, generator)
     for step in range(solver.steps):
@@ -170,11 +173,12 @@ def _positive(steps: int, lr: float, batch_size: int | None) -> None:
         raise InputError("batch_size", batch_size, "must be at least 1", "leave it out to take all examples at once")
 
 
-def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator) -> torch.Tensor:
+def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator, *, penalised: bool) -> torch.Tensor:
     if not isinstance(problem, Stochastic):
         return vmap(lambda p, h: problem.inner(p, h, data))(params, hyper)
     noise = problem.noise(data, generator)
-    return vmap(lambda p, h: problem.noisy(p, h, data, noise))(params, hyper)
+    loss = problem.noisy if penalised or not isinstance(problem, Decayed) else problem.undecayed
+    return vmap(lambda p, h: loss(p, h, data, noise))(params, hyper)
 
 
 def _batches(data: Any, solver: Solver, generator: torch.Generator) -> Any:

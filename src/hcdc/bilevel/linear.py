@@ -58,7 +58,9 @@ class Neumann:
     Converges to H^-1 b for 0 < scale < 2 / lambda_max(H) and H positive definite; `terms=0` is the identity times
     `scale`. With `scale=None` each system takes 1 / lambda_max from `power_steps` power iterations. Memory does not
     depend on `terms`. A system whose term grows has an eigenvalue below 0 or above 2 / scale: its sum stops there,
-    with `NEGATIVE_CURVATURE` where the step was estimated, `DIVERGED` where it was given.
+    with `NEGATIVE_CURVATURE` where the step was estimated, `DIVERGED` where it was given. The norm of the terms of a
+    symmetric H is log-convex: what grows once grows at the last term too, so that only this one is looked at, and the
+    sum is taken again, term by term, where it did.
     """
 
     terms: int = 20
@@ -67,17 +69,27 @@ class Neumann:
 
     def solve(self, product: Product, b: Tensor) -> LinearSolution:
         scale, used = self._scale(product, b)
-        step, term, total = scale.unsqueeze(1), b, b
-        alive, norm = torch.ones_like(b[:, 0], dtype=torch.bool), b.norm(dim=1)
+        step, before, term, total = scale.unsqueeze(1), b, b, b.clone()
         for _ in range(self.terms):
-            term = term - step * product(term)
-            bound, norm = 1.0001 * norm, term.norm(dim=1)
-            alive = alive & (norm <= bound)
-            term = torch.where(alive.unsqueeze(1), term, 0.0)
-            total = total + term
+            before, term = term, torch.addcmul(term, step, product(term), value=-1)
+            total += term
+        alive, used = _shrinks(before, term), used + self.terms
+        if not bool(alive.all()):
+            total, alive = self._stopped(product, b, step)
+            used += self.terms
         trouble = Result.NEGATIVE_CURVATURE if self.scale is None else Result.DIVERGED
-        result = torch.where(alive, int(Result.SUCCESS), int(trouble))
-        return _solution(step * total, product, b, result, used + self.terms + 1)
+        result = torch.where(alive.squeeze(1), int(Result.SUCCESS), int(trouble))
+        return _solution(step * total, product, b, result, used + 1)
+
+    def _stopped(self, product: Product, b: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """(the sum, each system's up to where its term grows; whether none did [B, 1])."""
+        term, total, alive = b, b.clone(), torch.ones_like(b[:, :1], dtype=torch.bool)
+        for _ in range(self.terms):
+            before, term = term, torch.addcmul(term, step, product(term), value=-1)
+            alive = alive & _shrinks(before, term)
+            term = torch.where(alive, term, 0.0)
+            total += term
+        return total, alive
 
     def _scale(self, product: Product, b: Tensor) -> tuple[Tensor, int]:
         if self.scale is not None:
@@ -92,7 +104,8 @@ class CG:
 
     A system that meets negative curvature keeps the iterate reached before it, which solves H x = b on the subspace
     where H was seen to be positive; if that is the first direction, x = b. Curvature that rounding cannot tell from 0
-    counts as negative: on a singular H the next step would be of any length.
+    counts as negative: on a singular H the next step would be of any length. A residual whose square is no normal number
+    any more is as good as 0.
     """
 
     rtol: float = 1e-3
@@ -100,7 +113,8 @@ class CG:
 
     def solve(self, product: Product, b: Tensor) -> LinearSolution:
         x, residual, direction = torch.zeros_like(b), b, b
-        rho, stop = b.square().sum(1), (self.rtol**2) * b.square().sum(1)
+        rho = b.square().sum(1)
+        stop = (self.rtol**2 * rho).clamp_min(torch.finfo(b.dtype).tiny)
         result = torch.full_like(rho, int(Result.MAX_STEPS), dtype=torch.long)
         active, top = rho > 0, torch.zeros_like(rho)
         result = torch.where(active, result, int(Result.SUCCESS))
@@ -186,6 +200,12 @@ def largest_eigenvalue(product: Product, like: Tensor, steps: int, seed: int = 0
         vector = product(vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-30))
         top = vector.norm(dim=1)
     return top
+
+
+def _shrinks(before: Tensor, after: Tensor) -> Tensor:
+    """Whether the norm of each system's term does not grow beyond rounding, nor leaves the finite numbers: [B, 1]."""
+    old, new = (torch.linalg.vector_norm(term, dim=1, keepdim=True) for term in (before, after))
+    return (new <= 1.0001 * old) & torch.isfinite(new)
 
 
 def _solution(x: Tensor, product: Product, b: Tensor, result: Tensor, products: int) -> LinearSolution:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from hcdc._typing import Hyper, Noise, Params
 
@@ -41,11 +42,26 @@ class Stochastic(Protocol):
 
 
 @runtime_checkable
+class Decayed(Stochastic, Protocol):
+    """A problem that may have a weight decay which no hyperparameter sets: training leaves it to the optimiser, which adds
+    decay * theta to the gradient at a fraction of what differentiating the penalty costs."""
+
+    def fixed_decay(self) -> float:
+        """The decay, where the objective is `undecayed` + decay / 2 ||theta||^2 over all parameters; 0 where it is not."""
+        ...
+
+    def undecayed(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        """The inner objective under `noise`, without its penalty."""
+        ...
+
+
+@runtime_checkable
 class Scored(Protocol):
     """A problem whose models can be judged by more than the outer criterion."""
 
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-        """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better)."""
+        """Scalars by name, at least "loss" (lower is better) and "accuracy" (higher is better); "criterion", the value of
+        `outer`, where it costs no forward pass of its own."""
         ...
 
 
@@ -58,14 +74,28 @@ class Weighed(Protocol):
         ...
 
 
+def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+    """What `problem` says of one model on `data`: its metrics, or "loss" alone where it has none, and "criterion"."""
+    if not isinstance(problem, Scored):
+        value = problem.outer(params, hyper, data)
+        return {"loss": value, "criterion": value}
+    found = problem.metrics(params, hyper, data)
+    return found if "criterion" in found else found | {"criterion": problem.outer(params, hyper, data)}
+
+
+def readings(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
+    """What is `judged` of a batch of models on `data`, each [B], differentiable."""
+    return vmap(lambda p, h: judged(problem, p, h, data))(params, hyper)
+
+
 WORST = 1e30
 """The loss or score of a training that ended in numbers that are not finite."""
 
 MEMORY = 2**31
 """Bytes that a batch of models may keep alive."""
 
-TOGETHER = 32
-"""Models at once where memory allows more: beyond, batching gains nothing. It is also the largest share of one worker."""
+TOGETHER = 40
+"""Models at once where memory allows more: beyond, batching gains little. It is also the largest share of one worker."""
 
 
 def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY) -> list[slice]:

@@ -10,29 +10,33 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hcdc._tensors import batch_size, unravel
+from hcdc._tensors import batch_size, ravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel
+from hcdc.bilevel.problem import Bilevel, Decayed
 
 Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
 """Of one model: a scalar."""
+Readings: TypeAlias = Callable[[Params, Hyper], dict[str, Tensor]]
+"""Of one model: scalars by name."""
 
 
 class Gradients(NamedTuple):
-    """`value` [B] of a loss, and its gradients by `params` and by `hyper`, batched as these are."""
+    """`value` [B] of a loss, and its gradients by `params` and by `hyper`, batched as these are; `read` names the
+    hyperparameters that the loss depends on at all."""
 
     value: Tensor
     params: Params
     hyper: Hyper
+    read: frozenset[str]
 
 
-def each(loss: Loss, params: Params, hyper: Hyper) -> Tensor:
-    """The loss of each of B models: [B]. One model alone is spared the batching, which costs it time."""
+def each(readings: Readings, params: Params, hyper: Hyper) -> dict[str, Tensor]:
+    """The readings of each of B models, [B] by name. One model alone is spared the batching, which costs it time."""
     if batch_size(params) == 1:
         # Squeezed and not indexed: the backward pass of an index copies into zeros.
         alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
-        return loss(*alone).reshape(1)
-    return vmap(loss)(params, hyper)
+        return {key: value.reshape(1) for key, value in readings(*alone).items()}
+    return vmap(readings)(params, hyper)
 
 
 def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:
@@ -41,12 +45,32 @@ def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:
     A member's loss does not depend on the others, so that these are the gradients of the sum. Where gradients are
     enabled they can be differentiated again, in whatever else `loss` reads.
     """
+    return gradients_of("loss", lambda p, h: {"loss": loss(p, h)}, params, hyper)[0]
+
+
+def gradients_of(name: str, readings: Readings, params: Params, hyper: Hyper) -> tuple[Gradients, dict[str, Tensor]]:
+    """`gradients` of the reading `name`, and all `readings` [B] of the same forward pass."""
     again, theta, point = torch.is_grad_enabled(), _watched(params), _watched(hyper)
     with torch.enable_grad():
-        value = each(loss, theta, point)
+        values = each(readings, theta, point)
+        value = values[name]
         found = pulled([value], [*theta.values(), *point.values()], [torch.ones_like(value)], create_graph=again)
     by_params, by_hyper = dict(zip(theta, found, strict=False)), dict(zip(point, found[len(theta) :], strict=True))
-    return Gradients(value if again else value.detach(), by_params, by_hyper)
+    values = values if again else {key: reading.detach() for key, reading in values.items()}
+    return Gradients(values[name], by_params, by_hyper, read(value, point)), values
+
+
+def read(value: Tensor, leaves: dict[str, Tensor]) -> frozenset[str]:
+    """Names of the `leaves` that `value` was computed from, found in its graph without a pass through it."""
+    seen, waiting, found = set[Any](), [value.grad_fn], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [parent for parent, _ in node.next_functions]
+        found.add(id(getattr(node, "variable", None)))
+    return frozenset(key for key, leaf in leaves.items() if id(leaf) in found)
 
 
 class SecondOrder(NamedTuple):
@@ -58,38 +82,53 @@ class SecondOrder(NamedTuple):
     """[B, P] -> [B, k]: M v."""
     mixed_transposed: Callable[[Hyper], Tensor]
     """batched hyper -> [B, P]: M^T u."""
+    read: frozenset[str]
+    """The hyperparameters that the objective depends on."""
 
     @classmethod
     def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
-        """Every product is one backward pass through the graph of the gradient.
+        """Every product is one backward pass through the graph of the gradient, from one flat tensor of parameters to
+        another; of one point, neither has a batch. A fixed decay (`Decayed`) adds to the damping and not to the graph.
 
         M^T u has no such pass of its own: v -> M v is linear, and M^T u is its derivative in v, at any v (here 0).
         """
-        theta, point = _watched(params), _watched(hyper)
-        by_theta, by_point = list(theta.values()), list(point.values())
+        size, shapes = batch_size(params), {key: value.shape[1:] for key, value in params.items()}
+        lead = () if size == 1 else (size,)
+        point = {key: value.detach().reshape(*lead, *value.shape[1:]).requires_grad_() for key, value in hyper.items()}
+        flat = ravel(params).detach().reshape(*lead, -1).requires_grad_()
+        by_point = list(point.values())
+
+        decay = problem.fixed_decay() if isinstance(problem, Decayed) else 0.0
+        shift = damping + decay
+
+        def loss(row: Tensor, h: Hyper) -> Tensor:
+            parts = row.split([shape.numel() for shape in shapes.values()])
+            theta = {key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}
+            return problem.undecayed(theta, h, train, {}) if decay and isinstance(problem, Decayed) else problem.inner(theta, h, train)
+
         with torch.enable_grad():
-            value = each(lambda p, h: problem.inner(p, h, train), theta, point)
-            slope = pulled([value], by_theta, [torch.ones_like(value)], create_graph=True)
+            value = vmap(loss)(flat, point) if lead else loss(flat, point)
+            slope = pulled([value], [flat], [torch.ones_like(value)], create_graph=True)
 
         def hessian(vector: Tensor) -> Tensor:
-            image = _flat(pulled(slope, by_theta, list(unravel(vector, params).values())))
-            return image + damping * vector if damping else image
+            image = pulled(slope, [flat], [vector.reshape(flat.shape)])[0].reshape(vector.shape)
+            return torch.add(image, vector, alpha=shift) if shift else image
 
         def mixed(vector: Tensor) -> Tensor:
-            return _flat(pulled(slope, by_point, list(unravel(vector, params).values())))
+            return _flat(pulled(slope, by_point, [vector.reshape(flat.shape)]), size)
 
         @cache
-        def linear() -> tuple[list[Tensor], list[Tensor]]:
+        def linear() -> tuple[Tensor, list[Tensor]]:
             """v, and M v as a function of it."""
             with torch.enable_grad():
-                vector = [torch.zeros_like(part).requires_grad_() for part in slope]
-                return vector, pulled(slope, by_point, vector, create_graph=True)
+                vector = torch.zeros_like(flat).requires_grad_()
+                return vector, pulled(slope, by_point, [vector], create_graph=True)
 
         def mixed_transposed(tangent: Hyper) -> Tensor:
             vector, image = linear()
-            return _flat(pulled(image, vector, [tangent[key] for key in point]))
+            return pulled(image, [vector], [tangent[key].reshape(leaf.shape) for key, leaf in point.items()])[0].reshape(size, -1)
 
-        return cls(hessian, mixed, mixed_transposed)
+        return cls(hessian, mixed, mixed_transposed, read(value, point))
 
 
 def pulled(outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
@@ -106,6 +145,6 @@ def _watched(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value if value.requires_grad else value.detach().requires_grad_() for key, value in tensors.items()}
 
 
-def _flat(parts: list[Tensor]) -> Tensor:
-    """[B, ...] each -> [B, sum of their sizes]."""
-    return torch.cat([part.flatten(1) for part in parts], 1)
+def _flat(parts: list[Tensor], size: int) -> Tensor:
+    """[size, ...] each, or [...] where `size` is 1 -> [size, sum of their sizes]."""
+    return torch.cat([part.reshape(size, -1) for part in parts], 1)

@@ -29,6 +29,25 @@ SPACE_HELP = (
     "polyfilter, ppr, heat, sign, appnp, graphnas (graphs), convmix, convnet, nasbench201 (images), logistic, mlp (tables) [default: by the data]."
 )
 ALGORITHM_HELP = "grid, random, hypergradient, darts, darts-pt, reinforce, graphnas, or Optuna's tpe, cmaes, hyperband."
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+Size = Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")]
+ValSize = Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")]
+Method = Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")]
+Driver = Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Family = Annotated[str | None, typer.Option(help=SPACE_HELP)]
+Order = Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp and graphnas [default: 3; ppr, heat: 10].")]
+Basis = Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")]
+Regularise = Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")]
+Searched = Annotated[list[str] | None, typer.Option(help="convnet: search depth, width, kernel, activation, pooling, decay, ...; repeatable.")]
+Criterion = Annotated[str | None, typer.Option(help="By which S is read: loss, or soft-accuracy (the default where there are classes).")]
+Steps = Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")]
+Neighbours = Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")]
+Relaxation = Annotated[str | None, typer.Option(help="hcdc on nasbench201: softmax, gumbel or gdas, a sampled cell [default: gdas].")]
+TrainFrom = Annotated[Path | None, typer.Option(metavar="DIR", help="hcdc: take S_train from this artefact.")]
+SoftLabels = Annotated[bool, typer.Option("--soft-labels", help="Images: labels are probabilities; hcdc learns them.")]
+Formation = Annotated[int, typer.Option(help="Images are learned at 1/formation of each side.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
@@ -58,30 +77,28 @@ def command(function: F) -> F:
 
 @command
 def condense(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
-    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
-    val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
-    method: Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")] = "hcdc",
-    driver: Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")] = "bank",
-    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
-    space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    order: Annotated[int | None, typer.Option(help="Powers of the graph, but for appnp and graphnas [default: 3; ppr, heat: 10].")] = None,
-    basis: Annotated[str | None, typer.Option(help="polyfilter: adjacency, laplacian, chebyshev or bernstein [default: adjacency].")] = None,
-    regularise: Annotated[list[str] | None, typer.Option(help="Search decay, edge_drop (graphs) or smoothing too; repeatable.")] = None,
-    search: Annotated[
-        list[str] | None, typer.Option(help="convnet: search depth, width, kernel, activation, pooling, decay, ...; repeatable.")
-    ] = None,
-    criterion: Annotated[str | None, typer.Option(help="By which S is read: loss, or soft-accuracy (the default where there are classes).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
-    neighbours: Annotated[int | None, typer.Option(help="hcdc: neighbours of a node that a real hypergradient reads [default: all].")] = None,
-    relaxation: Annotated[str | None, typer.Option(help="hcdc on nasbench201: softmax, gumbel or gdas, a sampled cell [default: gdas].")] = None,
-    train_from: Annotated[Path | None, typer.Option(metavar="DIR", help="hcdc: take S_train from this artefact.")] = None,
-    soft_labels: Annotated[bool, typer.Option("--soft-labels", help="Images: labels are probabilities; hcdc learns them.")] = False,
-    formation: Annotated[int, typer.Option(help="Images are learned at 1/formation of each side.")] = 1,
+    size: Size,
+    val_size: ValSize = None,
+    method: Method = "hcdc",
+    driver: Driver = "bank",
+    seed: Seed = 0,
+    space: Family = None,
+    order: Order = None,
+    basis: Basis = None,
+    regularise: Regularise = None,
+    search: Searched = None,
+    criterion: Criterion = None,
+    steps: Steps = None,
+    neighbours: Neighbours = None,
+    relaxation: Relaxation = None,
+    train_from: TrainFrom = None,
+    soft_labels: SoftLabels = False,
+    formation: Formation = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     root: Root = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")] = False,
+    download: Download = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
     engine: Engine = "local",
@@ -89,12 +106,8 @@ def condense(
     workers: Workers = None,
 ) -> Work:
     """Make a condensed set of DATA in DIR."""
-    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
-             "searched": tuple(search) if search else None}  # fmt: skip
-    family = {key: value for key, value in given.items() if value is not None}
+    family, images = _family(order, basis, criterion, regularise, search), _images(relaxation, train_from, soft_labels, formation)
     where = commands.Where(engine, address, workers)
-    choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
-    images = {key: value for key, value in choices.items() if value is not None}
     request = commands.Condense(
         data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe, images
     )
@@ -103,19 +116,32 @@ def condense(
 
 @command
 def doctor(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
-    size: Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")],
-    val_size: Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")] = None,
-    method: Annotated[str, typer.Option(help="As of `hcdc condense`.")] = "hcdc",
-    driver: Annotated[str, typer.Option(help="For hcdc: bank or algorithm1.")] = "bank",
-    space: Annotated[str | None, typer.Option(help=SPACE_HELP)] = None,
-    criterion: Annotated[str | None, typer.Option(help="loss or soft-accuracy.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Learning steps of the method [default: its own].")] = None,
+    data: Data,
+    size: Size,
+    val_size: ValSize = None,
+    method: Method = "hcdc",
+    driver: Driver = "bank",
+    seed: Seed = 0,
+    space: Family = None,
+    order: Order = None,
+    basis: Basis = None,
+    regularise: Regularise = None,
+    search: Searched = None,
+    criterion: Criterion = None,
+    steps: Steps = None,
+    neighbours: Neighbours = None,
+    relaxation: Relaxation = None,
+    train_from: TrainFrom = None,
+    soft_labels: SoftLabels = False,
+    formation: Formation = 1,
     root: Root = None,
+    download: Download = False,
 ) -> Work:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
-    family: dict[str, Any] = {} if criterion is None else {"criterion": criterion}
-    request = commands.Condense(data, Path(), size, val_size, method, driver, 0, space, family, steps, None, False, root)
+    family, images = _family(order, basis, criterion, regularise, search), _images(relaxation, train_from, soft_labels, formation)
+    request = commands.Condense(
+        data, Path(), size, val_size, method, driver, seed, space, family, steps, neighbours, False, root, download, images=images
+    )
     return partial(commands.doctor, request)
 
 
@@ -192,6 +218,18 @@ def run(
 ) -> Work:
     """Condense, search and judge as FILE says, in that order; a section that is absent is left out."""
     return running.run(file, {"condense": condense, "search": search, "evaluate": evaluate}, resume=resume, dry_run=dry_run)
+
+
+def _family(order: int | None, basis: str | None, criterion: str | None, regularise: list[str] | None, search: list[str] | None) -> dict[str, Any]:
+    """The settings of a family that are given, by its own names."""
+    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
+             "searched": tuple(search) if search else None}  # fmt: skip
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _images(relaxation: str | None, train_from: Path | None, soft_labels: bool, formation: int) -> dict[str, Any]:
+    choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
+    return {key: value for key, value in choices.items() if value is not None}
 
 
 def _emit(answer: commands.Answer, as_json: bool) -> None:

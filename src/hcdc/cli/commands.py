@@ -151,11 +151,9 @@ def _read(request: Condense) -> tuple[Source, Condenser, Task]:
 
 def doctor(request: Condense) -> Answer:
     """Check what `condense` would be asked for, without doing it."""
-    from hcdc.condense import fitted
     from hcdc.doctor import check
 
     source, method, task = _read(request)
-    method = fitted(method, task)
     checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 
@@ -239,6 +237,8 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {', '.join(card.space)}; family: {family}",
     ]
+    if card.pilot is not None:
+        lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
     lines += _probed(card, folder)
     path = folder / "evaluation.json"
     if path.is_file():

@@ -1,7 +1,7 @@
 """Methods that make a small synthetic training and validation set."""
 
 from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_last
-from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
+from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
 from hcdc.condense.dm import DM
 from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory, timed
@@ -12,13 +12,14 @@ from hcdc.condense.hcdc_cells import CellBank, CellHCDC, CellPaths
 from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
+from hcdc.condense.pilot import Choice, Pilot, Tried
 from hcdc.condense.points import Measure, Points, total_derivative
 from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
-    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Condenser", "Coreset", "Existing", "GCond",
-    "ImageCondenser", "Measure", "Points", "Task", "channels_last", "check_memory", "condense", "default_recipes", "first_configs",
-    "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
+    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
+    "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",
+    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
+from torch.nn import functional
 
 from hcdc.condense.images import embedding, trained_network
 from hcdc.condense.task import Task, choose, strata
-from hcdc.data import GraphData, ImageData, propagated
+from hcdc.data import GraphData, ImageData, Sparse, propagated
 from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
-Structure = Literal["induced", "identity"]
+Structure = Literal["induced", "identity", "neighbours"]
 Pick = Literal["uniform", "herding", "k-center"]
 
 
@@ -27,6 +28,8 @@ class Coreset:
 
     Drawn uniformly (`balanced=False`, the paper's Random) or in class proportions. On graphs, `features` are raw or
     Â^hops X, and the adjacency is the induced subgraph or none (`identity`: the propagation of an edgeless graph is I).
+    A few dozen nodes of a sparse graph hardly share an edge, so that "neighbours" fills up with neighbours of the nodes
+    that enter the loss, which are fewer then (`with_neighbours`); its features are raw.
     "centroids" are the means of a k-means clustering within each class, of images, rows or Â^hops X, and have no edges;
     of a regression they are `sigma_points` of inputs and targets together.
     `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
@@ -65,6 +68,8 @@ class Coreset:
         labels, classes = strata(data)
         if self.features == "centroids":
             return self._centroids(data, count, generator)
+        if self.structure == "neighbours" and isinstance(data, GraphData):
+            return data.take(with_neighbours(data, count, generator))
         if self.pick != "uniform":
             positions = self._picked(data, count, generator)
         elif self.balanced:
@@ -149,6 +154,29 @@ def sigma_points(x: Tensor, count: int) -> Tensor:
     return torch.cat([mean + offsets, mean - offsets, mean.expand(count - 2 * pairs, -1)])
 
 
+def with_neighbours(data: GraphData, count: int, generator: torch.Generator) -> Tensor:
+    """Nodes [count]: random ones of the loss, classes in turn, each followed by up to two of its neighbours."""
+    order = torch.randperm(data.nodes.numel(), generator=generator)
+    labels = data.labels()[order]
+    turns = functional.one_hot(labels, data.num_classes).cumsum(0)[torch.arange(labels.numel()), labels]  # the how-manyth of its class
+    chosen = dict[int, None]()
+    for node in data.nodes[order[turns.argsort(stable=True)]].tolist():
+        near = _neighbours(data.adjacency, node)
+        near = near[torch.randperm(near.numel(), generator=generator)[:2]].tolist()
+        chosen |= dict.fromkeys([node, *near][: count - len(chosen)])
+        if len(chosen) == count:
+            break
+    return torch.tensor(list(chosen))
+
+
+def _neighbours(adjacency: Tensor | Sparse, node: int) -> Tensor:
+    """Nodes [d] that `node` has an edge to, in order."""
+    if isinstance(adjacency, Tensor):
+        return adjacency[node].nonzero().squeeze(1)
+    crow = adjacency.csr.crow_indices()
+    return adjacency.csr.col_indices()[crow[node] : crow[node + 1]]
+
+
 def herding(x: Tensor, count: int) -> Tensor:
     """Positions [count] into x [n, d]: each the one that brings the running mean nearest to the mean of all."""
     mean, total, chosen = x.mean(0), torch.zeros_like(x[0]), list[int]()
@@ -185,6 +213,11 @@ CENTROIDS = Coreset(features="centroids", label="centroids")
 
 STRONG = Coreset(features="propagated", structure="identity", label="strong")
 """What costs nothing and is hard to beat: propagated features, no edges between them, class proportions kept."""
+
+
+NEIGHBOURS = Coreset(structure="neighbours", label="neighbours")
+"""Real nodes and their neighbours, for a model whose edges cannot be learned: without edges, a layer that reads them is one
+that does not."""
 
 
 def rebuild(like: Any, tensors: dict[str, torch.Tensor]) -> Any:

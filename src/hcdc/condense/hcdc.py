@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict, batch_size, stack, take, under
 from hcdc._typing import Hyper
-from hcdc.bilevel import Adam, fit, initialise, together
+from hcdc.bilevel import Adam, fit, initialise, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine
-from hcdc.condense.points import Measure, Points, descend, readings, total_derivative
+from hcdc.condense.points import Measure, Points, descend, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
 from hcdc.errors import DataError, InputError
@@ -166,13 +166,14 @@ class HCDC(Calibration):
 
     def losses(self, task: Task, points: Points, val: Any) -> dict[str, Tensor]:
         """The terms of the loss over `points` on the synthetic `val`, by the names of their weights."""
-        problem, terms = task.condensed.problem, dict[str, Tensor]()
+        problem, terms = self.measure.aligned(task.condensed.problem), dict[str, Tensor]()
         if self.align:
-            aligned = self.measure.aligned(problem)
-            slope, _ = total_derivative(aligned, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
+            slope, read = total_derivative(problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
             terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
-        read = followed(readings(problem, points.params, points.hyper, val), points.loss, points.accuracy)
-        return terms | {name: term for name, term in read.items() if getattr(self, name)}
+        else:
+            read = readings(problem, points.params, points.hyper, val)
+        followers = followed(read, points.loss, points.accuracy)
+        return terms | {name: term for name, term in followers.items() if getattr(self, name)}
 
 
 def explored(measure: Measure, task: Task, train: Any, solver: Adam, start: TensorDict, seed: int) -> Points:

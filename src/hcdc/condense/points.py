@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, under, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, Scored, gradients, hypergradients, sensitivities, together
+from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, gradients_of, hypergradients, judged, readings, sensitivities, together
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
 from hcdc.errors import ConvergenceError
@@ -80,7 +79,9 @@ class Measure:
     number of real validation images looked at by a call; on a graph, `neighbours` bounds how many of a node's neighbours
     a product with the graph reads, drawn anew in every call (`GraphData.thinned`). As many points are measured at once
     as `memory` bytes hold. `gradients_of` says whose hypergradients are compared, those of the validation loss or of the
-    problem's own criterion, which may be another (`docs/ablations.md`).
+    problem's own criterion, which may be another (`docs/ablations.md`). `values` says whose real loss and accuracy are
+    matched: those of the models trained on S_train, or of models trained on the real data as a configuration is there,
+    one more full training a point, since no S_val can mend what S_train does not show.
     """
 
     synthetic: Implicit = Implicit(CG(1e-2, 15), damping=1e-3)
@@ -91,6 +92,7 @@ class Measure:
     neighbours: int | None = None
     memory: int = MEMORY
     gradients_of: Literal["loss", "criterion"] = "loss"
+    values: Literal["synthetic", "trained"] = "synthetic"
 
     def aligned(self, problem: Bilevel) -> Bilevel:
         """The problem whose hypergradients are compared: `problem`, or under `gradients_of="loss"` the same with the loss
@@ -106,8 +108,11 @@ class Measure:
         for part in together(problem, val, batch_size(hyper), self.memory):
             some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
             with torch.no_grad():
-                target, _ = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
-                found = readings(problem, some, point, val)
+                target, found = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
+            if self.values == "trained":
+                trained = task.full.fit(point, task.real.train, seed=task.seed + seed)
+                with torch.no_grad():
+                    found = readings(problem, trained, point, val)
             if self.real != "path":
                 target = self._implicit(task, some, point, val, seed)
             accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
@@ -130,27 +135,22 @@ class Measure:
         return val.take(torch.randperm(val.size, generator=generator)[: self.real_batch])
 
 
-def readings(problem: Bilevel, params: Params, hyper: Hyper, val: Any) -> dict[str, Tensor]:
-    """What `problem` says of the models on `val`, each [B], differentiable: its metrics; "loss" alone, the criterion, where it
-    has none."""
-    if isinstance(problem, Scored):
-        return vmap(lambda p, h: problem.metrics(p, h, val))(params, hyper)
-    return {"loss": vmap(lambda p, h: problem.outer(p, h, val))(params, hyper)}
-
-
-def total_derivative(problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True) -> tuple[Tensor, Tensor]:
-    """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], outer [B]), given d theta/d lambda.
+def total_derivative(
+    problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], what is `judged` of the models on `val`, each [B]), given
+    d theta/d lambda.
 
     (d theta/d lambda)^T grad_theta outer + grad_lambda outer: linear in the validation gradients, so its derivative with
     respect to tensors of `val` needs no third derivatives and no further solve. Where gradients are disabled it cannot be
     differentiated again, and keeps no more memory alive than one gradient.
     """
-    value, slopes, explicit = gradients(lambda p, h: problem.outer(p, h, val), params, hyper)
-    size = batch_size(hyper)
-    total = ravel(explicit) if direct else torch.zeros_like(ravel(explicit))
-    for key, slope in slopes.items():
+    slopes, read = gradients_of("criterion", lambda p, h: judged(problem, p, h, val), params, hyper)
+    explicit, size = ravel(slopes.hyper), batch_size(hyper)
+    total = explicit if direct else torch.zeros_like(explicit)
+    for key, slope in slopes.params.items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
-    return total, value
+    return total, read
 
 
 def descend(task: Task, hyper: Hyper, gradient: Tensor, rate: float) -> Hyper:

@@ -71,7 +71,7 @@ def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int 
     """
     if y.ndim != 1 or y.numel() == 0 or x.ndim < 2 or y.shape[0] != x.shape[0]:
         given = f"x {list(x.shape)}, y {list(y.shape)}"
-        raise DataError("y", given, f"x must be [n, ...] and y [n], one label a {unit}", "flatten y if it is [n, 1], give x a row a label")
+        raise DataError("y", given, f"x must be [n, ...] and y [n], a label for each {unit}", "flatten y if it is [n, 1], give x a row a label")
     if not x.is_floating_point():
         raise DataError("x", f"{list(x.shape)} {x.dtype}", "must be floating", "convert it, and bring it to unit scale")
     for name, value in {"x": x, "y": y}.items():
@@ -96,6 +96,6 @@ def _check_classes(y: Tensor, train: Tensor | None, num_classes: int | None, uni
     missing = [] if train is None else sorted(set(range(classes)) - set(y[train].tolist()))
     if missing:
         shown: Any = missing if len(missing) <= 10 else [*missing[:10], "..."]
-        remedy = "add one, drop the class, or give floating labels for a regression"
+        remedy = "count the classes from 0" if 0 in missing else "add one, drop the class, or give floating labels for a regression"
         raise DataError("y", f"classes {shown} absent", f"every class needs a training {unit}", remedy)
     return classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -35,7 +36,8 @@ class GraphData:
     _propagation: Tensor | Sparse | None = field(default=None, repr=False)
     _degree: Tensor | None = field(default=None, repr=False)
     _nodes: Tensor | None = field(default=None, repr=False)
-    _powers: dict[int, Tensor] = field(init=False, repr=False, default_factory=dict[int, Tensor])
+    _powers: dict[Hashable, Tensor] = field(init=False, repr=False, default_factory=dict[Hashable, Tensor])
+    _bases: dict[Hashable, Tensor] = field(init=False, repr=False, default_factory=dict[Hashable, Tensor])
 
     def __post_init__(self) -> None:
         if self._nodes is None:
@@ -59,8 +61,12 @@ class GraphData:
         assert self._nodes is not None
         return self._nodes
 
+    def entering(self, rows: Tensor) -> Tensor:
+        """Those of `rows` [n, ...] whose nodes enter the loss: [m, ...], and no copy where all do."""
+        return rows if self.nodes.numel() == self.size else rows[self.nodes]
+
     def labels(self) -> Tensor:
-        return self.y[self.nodes]
+        return self.entering(self.y)
 
     @property
     def propagation(self) -> Tensor | Sparse:
@@ -83,17 +89,22 @@ class GraphData:
         Made once for this container and kept by it, unless first asked for inside of a transform; a container with other
         tensors starts anew. While it is made, one dense [n, d] is held beside it.
         """
-        if hops in self._powers:
-            return self._powers[hops]
+        return _once(self._powers, hops, lambda: self._made_powers(hops))
+
+    def basis(self, family: Hashable, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """`make(propagation)` of a dense graph: made once for this container and kept by it for `family`, unless the graph is
+        being differentiated."""
+        graph = self.propagation
+        assert isinstance(graph, Tensor)
+        return make(graph) if graph.requires_grad else _once(self._bases, family, lambda: make(graph))
+
+    def _made_powers(self, hops: int) -> Tensor:
         x = self.x.dense() if isinstance(self.x, Sparse) else self.x
         rows = [x[self.nodes]]
         for _ in range(hops):
             x = self.propagation @ x
             rows.append(x[self.nodes])
-        made = torch.stack(rows)
-        if _has_memory(made):
-            self._powers[hops] = made
-        return made
+        return torch.stack(rows)
 
     def tensors(self) -> TensorDict:
         out: TensorDict = {"y": self.y, "mask": self.mask}
@@ -152,6 +163,16 @@ class GraphData:
             name: getattr(self, name).to(device) for name in ("x", "adjacency", "y", "mask", "_propagation", "_degree", "_nodes")
         }
         return replace(self, **moved)
+
+
+def _once(kept: dict[Hashable, Tensor], key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    """What is `kept` under `key`, made first where there is none; what is made inside of a transform is not kept."""
+    if key in kept:
+        return kept[key]
+    made = make()
+    if _has_memory(made):
+        kept[key] = made
+    return made
 
 
 def _has_memory(value: Tensor) -> bool:

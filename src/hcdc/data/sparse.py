@@ -22,7 +22,8 @@ class Sparse:
     """
 
     _index: weakref.ref[Tensor] | None = None
-    _unit: bool = False
+    unit: bool = False
+    """Whether this was made as an identity, whose products cost nothing."""
 
     def __init__(self, csr: Tensor, transposed: Sparse | None = None, *, symmetric: bool = False) -> None:
         if csr.layout != torch.sparse_csr:
@@ -53,7 +54,7 @@ class Sparse:
         """[n, n], of the type and on the device of `like`."""
         index = torch.arange(n, device=like.device)
         made = cls.from_coo(torch.stack([index, index]), like.new_ones(n), (n, n))
-        made._unit = True
+        made.unit = True
         return made
 
     @property
@@ -75,7 +76,7 @@ class Sparse:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
         made = Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
-        made._unit = self._unit
+        made.unit = self.unit
         return made
 
     def dense(self) -> Tensor:
@@ -134,11 +135,11 @@ class Sparse:
         return self.sub(index).dense()
 
     def __matmul__(self, dense: Tensor) -> Tensor:
-        return dense if self._unit else _Product.apply(self, dense)
+        return dense if self.unit else _Product.apply(self, dense)
 
     def polynomial(self, weights: Tensor, dense: Tensor) -> Tensor:
         """sum_k weights_k A^k `dense` of a square A, differentiable in both: [K + 1], [n, f] -> [n, f]."""
-        return weights.sum() * dense if self._unit else _Polynomial.apply(self, weights, dense)
+        return weights.sum() * dense if self.unit else _Polynomial.apply(self, weights, dense)
 
 
 def _parts_of(csr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hcdc.condense import HCDC, Condenser, Task, machine_memory
+from hcdc.condense import HCDC, Bank, Condenser, Pilot, Task, fitted, machine_memory, peak_memory
 from hcdc.doctor.cost import Cost, estimate
 from hcdc.doctor.probes import PROBES, Finding, Patient, first_line
 from hcdc.errors import HcdcError, InputError
@@ -44,8 +44,9 @@ class Checkup:
                 raise InputError("model", "checked before the run", finding.what, finding.remedy)
 
 
-def check(task: Task, method: Condenser | None = None, *, timed: bool = True) -> Checkup:
-    """Try the model of `task` at one point, and say what a run of `method` (default: HCDC) would break on and cost.
+def check(task: Task, method: Condenser | None = None, *, timed: bool = True, pilot: Pilot | None = None) -> Checkup:
+    """Try the model of `task` at one point, and say what a run of `method` (default: HCDC), after `pilot`, would break on
+    and cost.
 
     Nothing is raised for what user code does: it becomes a finding. The cost is measured only where nothing breaks.
     """
@@ -62,13 +63,27 @@ def check(task: Task, method: Condenser | None = None, *, timed: bool = True) ->
         except Exception as error:
             found.append(_raised(error))
     chosen = method or HCDC()
+    if all(finding.level != "breaks" for finding in found):
+        found += _heavy(patient, chosen)
     unique = sorted(dict.fromkeys(found), key=lambda finding: ("breaks", "warns", "notes").index(finding.level))
     broken = any(finding.level == "breaks" for finding in unique)
-    cost = estimate(task, chosen) if timed and not broken else None
-    if cost is not None and cost.memory > machine_memory():
-        what = f"the run needs about {cost.memory / 2**30:.1f} GiB of memory, of {machine_memory() / 2**30:.1f}"
-        unique.insert(0, Finding("breaks", what, "take fewer bank points, a smaller model or space, or a larger machine"))
-    return Checkup(tuple(unique), cost)
+    return Checkup(tuple(unique), estimate(task, fitted(chosen, task), pilot) if timed and not broken else None)
+
+
+def _heavy(patient: Patient, method: Condenser) -> list[Finding]:
+    """A model whose bank memory cuts short, or that does not fit into memory at all."""
+    task, chosen = patient.task, fitted(method, patient.task)
+    parameters, coordinates = (sum(value.numel() for value in part.values()) for part in (patient.params, patient.hyper))
+    model = f"a model of {parameters:,} parameters and a space of dimension {coordinates}"
+    needed, there = peak_memory(chosen, task) / 2**30, machine_memory() / 2**30
+    if needed > there:
+        remedy = "take a smaller model or space, fewer bank points, or a larger machine"
+        return [Finding("breaks", f"the run needs about {needed:.1f} GiB of memory, of {there:.1f}, for {model}", remedy)]
+    if isinstance(method, HCDC) and chosen != method:
+        asked, left = (bank.driver.starts for bank in (method, chosen) if isinstance(bank, HCDC) and isinstance(bank.driver, Bank))
+        remedy = "expect a coarser ranking, or take a smaller model or space"
+        return [Finding("warns", f"{model} leave {left} trajectories of {asked} in the memory that a bank may take", remedy)]
+    return []
 
 
 def _raised(error: Exception) -> Finding:

@@ -10,8 +10,8 @@ import torch
 
 from hcdc._tensors import TensorDict, ravel, stack, take, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import SecondOrder, together
-from hcdc.condense import HCDC, Bank, Condenser, Points, Task, peak_memory, timed, total_derivative
+from hcdc.bilevel import Recipe, SecondOrder, together
+from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, peak_memory, timed, total_derivative
 from hcdc.data import GraphData
 
 
@@ -23,8 +23,8 @@ class Cost(NamedTuple):
     memory: int
 
 
-def estimate(task: Task, method: Condenser) -> Cost:
-    """The cost of `method` on `task`.
+def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
+    """The cost of `method` on `task`, and of the `pilot` before it.
 
     For HCDC with a bank: one training step of a chunk of models, one linear solve, one real hypergradient and one update
     of S_val are timed. Of any other method one step is timed. Both are multiplied by how often they are done.
@@ -32,6 +32,8 @@ def estimate(task: Task, method: Condenser) -> Cost:
     began = time.perf_counter()
     state = method.init(task)
     parts = {"start": time.perf_counter() - began}
+    if pilot is not None:
+        parts["pilot"] = _pilot(task, method, pilot, state)
     if isinstance(method, HCDC) and isinstance(method.driver, Bank) and not method.train.length():
         parts |= _bank(task, method, method.driver)
     elif method.length():
@@ -39,21 +41,42 @@ def estimate(task: Task, method: Condenser) -> Cost:
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
 
 
+def _pilot(task: Task, method: Condenser, pilot: Pilot, state: Any) -> float:
+    """Seconds of the trainings on the full data and on each S_train."""
+    hyper = stack([task.space.interior(task.generator(7)) for _ in range(pilot.configs)])
+    on_small = _training(task.condensed, hyper, method.extract(task, state)[0], pilot.tries(task)[-1])
+    return _on_full(task, hyper) + max(1, len(pilot.trains)) * on_small
+
+
+def _on_full(task: Task, hyper: Hyper) -> float:
+    """Seconds of training all of `hyper` on the full data."""
+    return _training(task.full, hyper, task.real.train, task.full.solver.steps)
+
+
+def _training(recipe: Recipe, hyper: Hyper, data: Any, steps: int) -> float:
+    """Seconds of `steps` steps of training all of `hyper` on `data`, from those of three."""
+    return timed(lambda: _few(recipe).fit(hyper, data, seed=0)) * steps / 3
+
+
+def _few(recipe: Recipe) -> Recipe:
+    return recipe._replace(solver=replace(recipe.solver, steps=3))
+
+
 def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     train, val = method.extract(task, method.init(task))
     problem, chunk = task.condensed.problem, min(driver.chunk, driver.starts)
     generator = task.generator(7)
     hyper = stack([task.space.interior(generator) for _ in range(chunk)])
-    few = task.condensed._replace(solver=replace(task.condensed.solver, steps=3))
-    params = few.fit(hyper, train, seed=0)
+    params = _few(task.condensed).fit(hyper, train, seed=0)
     chunks, coordinates = -(-driver.starts // chunk), ravel(hyper).shape[1]
     trainings = task.condensed.solver.steps + (driver.stages - 1) * driver.more
     measurements = chunks * driver.stages
     points = _points(task, method, params, hyper, train)
     real = method.measure
     batch = points.take(torch.arange(driver.batch) % chunk)
-    return {
-        "training": chunks * trainings * timed(lambda: few.fit(hyper, train, seed=0)) / 3,
+    trained = {"trainings on the full data": measurements * _on_full(task, hyper)} if real.values == "trained" else {}
+    return trained | {
+        "training": chunks * _training(task.condensed, hyper, train, trainings),
         "solves": measurements * coordinates * timed(lambda: _solve(task, method, params, hyper, train)),
         "real hypergradients": measurements * timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
         "updates of S_val": driver.steps * timed(lambda: _update(task, method, batch, val)),

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, together
+from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, readings, together
 from hcdc.condense import CellFit
 from hcdc.errors import InputError
 from hcdc.evaluate.cells import judged
@@ -62,12 +61,7 @@ def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[s
     if isinstance(problem, NasBench201):
         network, rest = alone(problem, hyper)
         return {name: torch.tensor([value]) for name, value in judged(network, params, rest, data).items()}
-    assert isinstance(problem, Scored)
-
-    def found_of(one: Params, point: Hyper) -> dict[str, Tensor]:
-        return {**problem.metrics(one, point, data), "criterion": problem.outer(one, point, data)}
-
-    found = vmap(found_of)(params, hyper)
+    found = readings(problem, params, hyper, data)
     worst = {name: torch.nan_to_num(found[name], nan=WORST, posinf=WORST) for name in ("loss", "criterion")}
     return {**worst, "accuracy": found["accuracy"]}
 

@@ -69,7 +69,7 @@ class Appnp(GraphNet):
         if noise:
             hidden = hidden * noise["hidden"]
         h = hidden @ params["w2"] + params["b2"]
-        return self.propagate(hyper, self.graph(hyper, data), h)[data.nodes]
+        return data.entering(self.propagate(hyper, self.graph(hyper, data), h))
 
     def propagate(self, hyper: Hyper, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         """sum_K k_K Z_K for Z_0 = h, by max(steps) products: [n, classes] -> [n, classes]."""

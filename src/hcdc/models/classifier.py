@@ -17,7 +17,7 @@ from hcdc.models.misfit import Criterion, check_criterion, criterion_of, metrics
 
 @dataclass(frozen=True)
 class Classifier(ABC):
-    """A `Bilevel`, `Stochastic` and `Scored` problem made of one function, `logits`.
+    """A `Bilevel`, `Decayed` and `Scored` problem made of one function, `logits`.
 
     inner = cross-entropy + weight_decay / 2 ||theta||^2; outer = cross-entropy ("loss") or 1 - mean probability of the
     true class ("soft-accuracy"), on the examples that enter the loss of the data given. Of a regression (`num_classes`
@@ -54,13 +54,23 @@ class Classifier(ABC):
         """weight_decay / 2 ||theta||^2; families with a learned decay override it."""
         return self.weight_decay / 2 * squared(params)
 
+    def fixed_decay(self) -> float:
+        """`weight_decay` where `penalty`, `noisy` and `inner` are what they are here, and 0 of a family with others."""
+        return self.weight_decay if self._penalised_as(Classifier) else 0.0
+
+    def _penalised_as(self, family: type[Classifier]) -> bool:
+        own = type(self)
+        return own.penalty is family.penalty and own.noisy is Classifier.noisy and own.inner is Classifier.inner
+
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         """The data term of the inner objective, cross-entropy; families with a learned smoothing override it."""
         return misfit(logits, labels, self.num_classes)
 
+    def undecayed(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
+        return self.misfit(self.logits(params, hyper, data, noise), data.labels(), hyper)
+
     def noisy(self, params: Params, hyper: Hyper, data: Any, noise: Noise) -> Tensor:
-        loss = self.misfit(self.logits(params, hyper, data, noise), data.labels(), hyper)
-        return loss + self.penalty(params, hyper)
+        return self.undecayed(params, hyper, data, noise) + self.penalty(params, hyper)
 
     def inner(self, params: Params, hyper: Hyper, data: Any) -> Tensor:
         return self.noisy(params, hyper, data, {})
@@ -69,8 +79,11 @@ class Classifier(ABC):
         return criterion_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes, self.criterion)
 
     def metrics(self, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-        """See `metrics_of`."""
-        return metrics_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes)
+        """See `metrics_of`; and "criterion", but of a family with an `outer` of its own."""
+        found = metrics_of(self.logits(params, hyper, data, {}), data.labels(), self.num_classes)
+        if type(self).outer is not Classifier.outer:
+            return found
+        return found | {"criterion": found["loss"] if self.criterion == "loss" else 1 - found["soft_accuracy"]}
 
 
 def squared(params: Params) -> Tensor:

@@ -125,7 +125,7 @@ class GraphNasNet(GraphNet):
             h = h * noise["hidden"]
         out = self.layer(params, hyper, edges, h, 1, h.new_ones(self.num_classes))
         shown = first_units(hyper["heads"][1], self.heads)
-        return ((out * shown.unsqueeze(-1)).sum(1) / shown.sum())[data.nodes]
+        return data.entering((out * shown.unsqueeze(-1)).sum(1) / shown.sum())
 
     def layer(self, params: Params, hyper: Hyper, edges: Edges, h: Tensor | Sparse, number: int, units: Tensor) -> Tensor:
         """[n, features] -> [n, heads, width], of which `units` [width] are used."""

@@ -76,6 +76,9 @@ class GraphNet(Classifier):
         squares = [squared({name: params[name] for name in layer}) for layer in self.layers()]
         return (10 ** hyper["decay"] * torch.stack(squares)).sum() / 2
 
+    def fixed_decay(self) -> float:
+        return self.weight_decay if self._penalised_as(GraphNet) and "decay" not in self.regularisers else 0.0
+
     def misfit(self, logits: Tensor, labels: Tensor, hyper: Hyper) -> Tensor:
         loss = super().misfit(logits, labels, hyper)
         return smoothed(loss, logits, hyper["smoothing"][0]) if "smoothing" in self.regularisers else loss

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,6 +18,9 @@ from hcdc.errors import InputError
 from hcdc.models.classifier import glorot
 from hcdc.models.graphnet import HopNet, Thinned
 from hcdc.spaces import Axis, Real, Space
+
+SMALL = 256
+"""Nodes of a dense graph up to which a filter is made as a matrix."""
 
 Basis = Literal["adjacency", "laplacian", "chebyshev", "bernstein"]
 BASES: tuple[Basis, ...] = ("adjacency", "laplacian", "chebyshev", "bernstein")
@@ -48,19 +52,34 @@ class GraphFilter(HopNet):
         return self.layer_noise(data, self.hidden, generator)
 
     def footprint(self, data: GraphData) -> int:
+        matrix = data.size if isinstance(data.propagation, Tensor) and data.size <= SMALL else 0
         kept = 2 if self.plain and isinstance(data.propagation, Sparse) else self.order + 2
-        return 3 * 4 * data.size * kept * (self.hidden + min(self.hidden, self.num_classes))
+        return 3 * 4 * data.size * (kept * (self.hidden + min(self.hidden, self.num_classes)) + matrix)
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
-        x, graph, weights = noise.get("x", data.x), self.graph(hyper, data), self.coefficients(hyper)
-        hidden = self.activate(self.filter(weights, graph, x @ params["w1"]) + params["b1"])
+        x, filtered = noise.get("x", data.x), self.filtering(hyper, data)
+        hidden = self.activate(filtered(x @ params["w1"]) + params["b1"])
         if noise:
             hidden = hidden * noise["hidden"]
-        if self.hidden < self.num_classes:
-            out = self.filter(weights, graph, hidden)[data.nodes] @ params["w2"]
-        else:
-            out = self.filter(weights, graph, hidden @ params["w2"])[data.nodes]
-        return out + params["b2"]
+        narrow = self.hidden < self.num_classes
+        out = data.entering(filtered(hidden if narrow else hidden @ params["w2"]))
+        return (out @ params["w2"] if narrow else out) + params["b2"]
+
+    def filtering(self, hyper: Hyper, data: GraphData) -> Callable[[Tensor], Tensor]:
+        """h -> C(lambda) h: without edges C(lambda) is a number; on a small dense graph it is made as a matrix [n, n], of which
+        both layers make use."""
+        weights, graph = self.coefficients(hyper), self.graph(hyper, data)
+        if isinstance(graph, Sparse) and graph.unit:
+            return self.filter(weights, graph, weights.new_ones(1, 1)).mul
+        if not isinstance(graph, Tensor) or data.size > SMALL:
+            return partial(self.filter, weights, graph)
+        powers = data.basis(self, self.matrices)
+        return (weights @ powers.flatten(1)).reshape(graph.shape).matmul
+
+    def matrices(self, graph: Tensor) -> Tensor:
+        """B_0, ..., B_order of a dense graph: [order + 1, n, n]."""
+        unit = torch.eye(graph.shape[0], dtype=graph.dtype, device=graph.device)
+        return torch.stack([unit, *self.terms(graph, unit)])
 
     def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         """C(weights) h, by `order` products with the graph: [n, f] -> [n, f]."""
@@ -107,6 +126,12 @@ class PolyFilter(GraphFilter):
     @property
     def plain(self) -> bool:
         return self.basis == "adjacency"
+
+    def matrices(self, graph: Tensor) -> Tensor:
+        if self.basis != "bernstein":
+            return super().matrices(graph)
+        unit = torch.eye(graph.shape[0], dtype=graph.dtype, device=graph.device)
+        return torch.stack([self.filter(weights, graph, unit) for weights in torch.eye(self.order + 1, dtype=graph.dtype, device=graph.device)])
 
     def filter(self, weights: Tensor, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
         if self.basis != "bernstein":

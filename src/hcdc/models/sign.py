@@ -69,4 +69,4 @@ class Sign(HopNet):
         for _ in range(self.order):
             rest = graph @ rest[:, width:]
             done.append(rest[:, :width])
-        return torch.stack(done, 1)[data.nodes]
+        return data.entering(torch.stack(done, 1))

@@ -92,11 +92,30 @@ class ProbeCard(BaseModel):
     seconds_probe: float = Field(ge=0)
 
 
+class TriedCard(BaseModel):
+    """How an S_train and a length of training on it ranked the real validation losses of a pilot."""
+
+    model_config = ConfigDict(extra="forbid")
+    train: str
+    steps: int = Field(ge=1)
+    spearman: float
+
+
+class PilotCard(BaseModel):
+    """The trainings on the full data by which S_train and the steps on it were chosen before condensing; `seconds` of the
+    card hold theirs."""
+
+    model_config = ConfigDict(extra="forbid")
+    configs: int = Field(ge=1)
+    tried: list[TriedCard]
+    seconds: float = Field(ge=0)
+
+
 class Card(BaseModel):
     """Everything about an artefact that is not a tensor; `recipes` rebuild what it was condensed for.
 
     `command` is the line that made it, without its --out, where there was one; `probe` what a first look at its ranking
-    said. Neither is written where it is absent, so that cards without them stay what they were.
+    said, `pilot` what was chosen by trainings on the full data. None is written where it is absent, so that cards without them stay what they were.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -115,6 +134,7 @@ class Card(BaseModel):
     hardware: str
     command: str | None = None
     probe: ProbeCard | None = None
+    pilot: PilotCard | None = None
     tensors_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     checksum: str = ""
 
@@ -134,7 +154,7 @@ class Card(BaseModel):
     @model_serializer(mode="wrap")
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
-        return {name: value for name, value in fields.items() if value is not None or name not in ("command", "probe")}
+        return {name: value for name, value in fields.items() if value is not None or name not in ("command", "probe", "pilot")}
 
     def signature(self) -> str:
         """SHA-256 of the card's other fields, by which an edit is seen."""

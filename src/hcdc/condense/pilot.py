@@ -1,0 +1,115 @@
+"""A few trainings on the full data, by which S_train and the length of training on it are chosen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hcdc._tensors import batch_size, stack, take
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import Recipe, readings, together
+from hcdc.condense.calibration import correlation
+from hcdc.condense.coreset import CENTROIDS, Coreset
+from hcdc.condense.hcdc import HCDC
+from hcdc.condense.task import Task
+from hcdc.errors import InputError
+
+LENGTHS = (1, 2, 4, 8)
+"""Lengths of training that are tried, in eighths of the steps of the task."""
+
+
+class Tried(NamedTuple):
+    """Rank correlation of the real validation losses after `steps` steps on the S_train of `train` with those on the full data."""
+
+    train: str
+    steps: int
+    spearman: float
+
+
+class Choice(NamedTuple):
+    """What a pilot chose, all that it tried, and the seconds that it took."""
+
+    task: Task
+    method: HCDC
+    tried: tuple[Tried, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Trains `configs` configurations on the full data and on each S_train of `trains`, and takes the best pair of S_train and
+    number of steps.
+
+    Good is the rank correlation of the losses on the real validation data, which bounds what any S_val can reach. A few
+    dozen examples overfit within steps that the full data still learns in, and regularisation then ranks the other way
+    round. Whatever is within a standard error of the best (`within`) counts as equal to it: of these the longest training is
+    taken, which is nearest to the optimum that implicit differentiation assumes, and of equally long ones the first of
+    `trains`. Empty `trains` keep the S_train of the method; `lengths=False` keeps the steps of the task.
+    """
+
+    configs: int = 16
+    trains: tuple[Coreset, ...] = (CENTROIDS, Coreset(label="examples"))
+    lengths: bool = True
+
+    def __post_init__(self) -> None:
+        if self.configs < 4:
+            raise InputError("pilot", self.configs, "must be at least 4 for a ranking", "ask for 4 or more, or for 0 to do without")
+
+    def __call__(self, task: Task, method: HCDC) -> Choice:
+        """`task` and `method` with what was chosen."""
+        began = time.perf_counter()
+        generator = task.generator(21)
+        hyper = stack([task.space.relax(task.space.sample(generator)) for _ in range(self.configs)])
+        truth = torch.cat([_losses(task, params, some) for params, some in _trained(task, task.full, task.real.train, hyper)])
+        makers = self.trains or (method.train,)
+        found = [(each, maker) for maker in makers for each in self._tried(task, maker, hyper, truth)]
+        least = within(max(each.spearman for each, _ in found), self.configs)
+        chosen, maker = max(((each, maker) for each, maker in found if each.spearman >= least), key=lambda pair: pair[0].steps)
+        solver = replace(task.condensed.solver, steps=chosen.steps)
+        mended = replace(task, condensed=task.condensed._replace(solver=solver))
+        return Choice(mended, replace(method, train=maker), tuple(each for each, _ in found), time.perf_counter() - began)
+
+    def tries(self, task: Task) -> list[int]:
+        """Steps after which a training on an S_train is looked at; multiples of the first."""
+        steps = task.condensed.solver.steps
+        return [max(1, steps // 8) * length for length in LENGTHS] if self.lengths else [steps]
+
+    def _tried(self, task: Task, maker: Any, hyper: Hyper, truth: Tensor) -> list[Tried]:
+        train = maker.extract(task, maker.init(task))[0]
+        lengths = self.tries(task)
+        recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=lengths[-1]))
+        losses: dict[int, list[Tensor]] = {length: [] for length in lengths}
+        for part in together(recipe.problem, task.real.val, batch_size(hyper)):
+            some = take(hyper, part)
+            for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=lengths[0]), 1):
+                if lengths[0] * number in losses:
+                    losses[lengths[0] * number].append(_losses(task, params, some))
+        return [Tried(maker.name, length, float(correlation(_ranks(torch.cat(parts)), _ranks(truth)))) for length, parts in losses.items()]
+
+
+def within(best: float, count: int) -> float:
+    """The correlation a standard error below `best`, of `count` pairs: tanh(artanh(best) - 1 / sqrt(count - 3)) (Fisher 1915)."""
+    return math.tanh(math.atanh(min(max(best, -0.999), 0.999)) - (count - 3) ** -0.5)
+
+
+def _trained(task: Task, recipe: Recipe, data: Any, hyper: Hyper) -> Iterator[tuple[Params, Hyper]]:
+    """Parameters and points, as many at once as memory holds."""
+    for part in together(recipe.problem, max((data, task.real.val), key=lambda each: each.size), batch_size(hyper)):
+        some = take(hyper, part)
+        yield recipe.fit(some, data, seed=task.seed), some
+
+
+@torch.no_grad()
+def _losses(task: Task, params: Params, hyper: Hyper) -> Tensor:
+    """On the real validation data [B]; what is not finite is worst."""
+    return readings(task.full.problem, params, hyper, task.real.val)["loss"].nan_to_num(nan=torch.inf)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    return values.argsort().argsort().double()

@@ -1,0 +1,55 @@
+"""A pilot takes the S_train and the length of training that rank as the full data does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from hcdc.bilevel import Adam
+from hcdc.condense import CENTROIDS, HCDC, Budget, Coreset, Pilot
+from hcdc.condense.pilot import LENGTHS, within
+from hcdc.errors import InputError
+from tests import small
+
+WHOLE = Coreset(label="whole")
+"""As many examples as there are: the real data in another order."""
+
+
+def piloted(pilot, **changes):
+    """On a task whose S_train is as large as the real data, and trained as that is."""
+    task = small.task(small.images(), **changes)
+    solver = Adam(16, 0.05)
+    same = task.condensed._replace(solver=solver)
+    budget = Budget(task.real.train.size, task.budget.val)
+    return pilot(small.replace(task, condensed=same, full=same, budget=budget), HCDC())
+
+
+def test_the_real_data_rank_as_the_real_data():
+    chosen = piloted(Pilot(8, (CENTROIDS, WHOLE), lengths=False))
+    assert [(each.train, each.steps) for each in chosen.tried] == [("centroids", 16), ("whole", 16)]
+    assert chosen.tried[1].spearman == pytest.approx(1)
+    assert chosen.tried[0].spearman < 0.98
+    assert chosen.method.train == WHOLE
+    assert chosen.task.condensed.solver == Adam(16, 0.05)
+
+
+def test_the_longest_of_the_best_trainings_is_taken():
+    chosen = piloted(Pilot(8, ()))
+    lengths = {each.steps: each.spearman for each in chosen.tried}
+    assert list(lengths) == [2 * length for length in LENGTHS]
+    best = max(lengths.values())
+    assert chosen.task.condensed.solver.steps == max(steps for steps, value in lengths.items() if value >= within(best, 8))
+    assert chosen.method.train == HCDC().train
+    assert chosen.tried == piloted(Pilot(8, ())).tried
+
+
+def test_a_standard_error_below():
+    assert within(0.0, 12) == pytest.approx(-math.tanh(1 / 3))
+    assert within(0.7, 7) < within(0.7, 103) < 0.7
+    assert -1 < within(-1.0, 4) < within(1.0, 4) < 1
+
+
+def test_a_ranking_needs_four():
+    with pytest.raises(InputError, match="`pilot` = 3"):
+        Pilot(3)
