@@ -1,7 +1,7 @@
 """Cost of condensing large graphs: seconds and peak memory against the number of nodes.
 
     python benchmarks/scale.py                    # 10,000 to 169,343 nodes, the shape of ogbn-arxiv
-    python benchmarks/scale.py --shape reddit     # 10,000 to 233,000 nodes of Reddit's degree, ten neighbours sampled
+    python benchmarks/scale.py --shape reddit     # 25,000 to 233,000 nodes of Reddit's degree, ten neighbours sampled
 
 Block models of fixed mean degree (13.8 with 128 features and 40 classes; 489 with 128 features and 41), condensed by
 hcdc at its defaults to as many nodes as the largest graph gets at its ratio (0.25 %, 0.1 %). Every run is a process of
@@ -28,7 +28,7 @@ SHAPES = {
         "neighbours": None,
         "options": "classes=40,degree=13.8,homophily=0.65",
     },
-    "reddit": {"n": (10_000, 50_000, 233_000), "size": 233, "neighbours": 10, "options": "classes=41,degree=489,homophily=0.75"},
+    "reddit": {"n": (25_000, 75_000, 233_000), "size": 233, "neighbours": 10, "options": "classes=41,degree=489,homophily=0.75"},
 }
 
 
