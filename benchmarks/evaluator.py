@@ -1,7 +1,7 @@
 """Eighty filters from five seeds on 49 nodes: the batched evaluator against the same trainings one by one in plain PyTorch.
 
-    OMP_NUM_THREADS=2 python benchmarks/evaluator.py                       # Cora; 20 of the 400 one by one, scaled to 400
-    OMP_NUM_THREADS=1 python benchmarks/evaluator.py --sample 400          # all of them
+    OMP_NUM_THREADS=2 python benchmarks/evaluator.py --sample 400          # Cora; two minutes
+    python benchmarks/evaluator.py                                         # 20 of the 400 one by one, scaled to 400
 
 The set is drawn at random and has the edges between its nodes; trainings are those of hcdc's recipe for condensed graphs
 (200 steps of Adam, full batch). The plain loop is a module, torch.optim.Adam and its weight decay, from the same initial
