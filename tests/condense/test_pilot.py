@@ -53,3 +53,11 @@ def test_a_standard_error_below():
 def test_a_ranking_needs_four():
     with pytest.raises(InputError, match="`pilot` = 3"):
         Pilot(3)
+
+
+def test_models_that_diverge_are_ranked_by_nothing():
+    """Their losses are all infinite, and the order in which they were drawn is not a ranking."""
+    task = small.task(small.images())
+    broken = task.condensed._replace(solver=Adam(8, 1e30))
+    chosen = Pilot(8, (), lengths=False)(small.replace(task, condensed=broken, full=task.full), HCDC())
+    assert chosen.tried[0].spearman == 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from hcdc._tensors import batch_size, stack, take
@@ -112,4 +113,5 @@ def _losses(task: Task, params: Params, hyper: Hyper) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    return values.argsort().argsort().double()
+    """Equal values, as those of models that diverged are, share the mean of their ranks."""
+    return torch.from_numpy(rankdata(values.numpy()))

@@ -130,7 +130,8 @@ def bill(cost: Bill) -> Figure:
         where = (cost.break_even, cost.full / cost.configs * cost.break_even / span)
         bottom.plot(*where, marker="o", ms=9, mfc="white", mec=ORANGE, mew=2, ls="none", label=f"even from {cost.break_even} on")
     bottom.set(xlabel="configurations tried", ylabel=f"time in all ({unit})", xlim=(0, shown), ylim=(0, None))
-    bottom.legend(frameon=False, loc="upper left", fontsize=9)
+    places: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.98), "ncols": 3, "columnspacing": 0.8, "handletextpad": 0.4}
+    bottom.legend(**places, frameon=False, fontsize=8, borderaxespad=0.2)
     return _tidy(figure)
 
 
