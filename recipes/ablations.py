@@ -53,8 +53,9 @@ VARIANTS: dict[str, Condenser] = {
     "Neumann, 20 terms": solved_by(Neumann(20)),
     "Nystrom, rank 20": solved_by(Nystrom(20)),
     "CG, 50 steps": solved_by(CG(1e-4, 50)),
-    "512 points": replace(BASE, driver=Bank(starts=128)),
-    "1024 uniform points, no trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
+    "512 points, none on trajectories": replace(BASE, driver=Bank(stages=1)),
+    "1024 points, none on trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
+    "256 trajectories of 4 points": replace(BASE, driver=Bank(starts=256, stages=4)),
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
     "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
 }

@@ -214,7 +214,7 @@ def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
     if not isinstance(method, HCDC):
         return method
-    if isinstance(chosen, str) and kind == "graph":  # a bank of 1,024 points is for families whose propagation is kept
+    if isinstance(chosen, str) and kind == "graph":  # a bank of hundreds of points is for families whose propagation is kept
         method = replace(method, driver=Bank(**FEW | ({"steps": settings["steps"]} if "steps" in settings else {})))
     if problem.weighted:
         return method
