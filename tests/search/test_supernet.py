@@ -11,7 +11,7 @@ import torch
 from hcdc.bilevel import CG, SGD, Adam, Implicit, Recipe, fit, hypergradient
 from hcdc.errors import InputError
 from hcdc.search import Architect, Darts, DartsPT, Objective
-from hcdc.search.supernet import OPEN, Edge, Supernet, stepped, weighed
+from hcdc.search.supernet import OPEN, Edge, Supernet, weighed
 from hcdc.spaces import Choice, Space
 from hcdc.store import Checkpoint
 from tests import small
@@ -68,18 +68,6 @@ def test_with_alpha_at_rest_the_network_is_trained_as_by_fit(solver):
     expected = fit(goal.recipe.problem, batched[0], goal.train, solver, seed=0, params=batched[1])
     for key, value in state["weights"].items():
         torch.testing.assert_close(value, expected[key][0], rtol=1e-4, atol=1e-5)
-
-
-def test_an_optimiser_taken_apart_after_every_step_is_the_whole_one():
-    target = torch.arange(3.0)
-    leaf = torch.zeros(3, requires_grad=True)
-    whole = torch.optim.Adam([leaf], lr=0.1)
-    tensors, moments = {"x": torch.zeros(3)}, {}
-    for _ in range(4):
-        leaf.grad = leaf.detach() - target
-        whole.step()
-        tensors, moments = stepped(tensors, {"x": tensors["x"] - target}, moments, lambda leaves: torch.optim.Adam(leaves, lr=0.1), 0.1)
-    assert torch.equal(tensors["x"], leaf.detach())
 
 
 def test_a_choice_that_is_made_is_one_hot():

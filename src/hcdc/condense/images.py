@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict, under
 from hcdc._typing import Params
-from hcdc.condense.optimise import momentum_step, not_finite
+from hcdc.bilevel import stepped
+from hcdc.condense.optimise import not_finite
 from hcdc.condense.task import Task, choose
 from hcdc.data import ImageData
 from hcdc.errors import ConvergenceError, DataError, InputError
@@ -118,7 +119,7 @@ class ImageCondenser(ABC):
 
     def changed(self, own: Groups, slopes: TensorDict, rates: dict[str, float]) -> Groups:
         """What is learned, a step of momentum down `slopes`."""
-        learned, moments = momentum_step(own["learned"], slopes, own["moments"], rates, self.momentum)
+        learned, moments = stepped(own["learned"], slopes, own["moments"], lambda groups: torch.optim.SGD(groups, momentum=self.momentum), rates)
         return {"learned": learned, "moments": moments}
 
     def pairs(self, real: ImageData, y: Tensor, x: Tensor, generator: torch.Generator) -> Any:

@@ -1,33 +1,19 @@
-"""Adam and momentum as pure functions of tensors, so that a step can be resumed or taken back."""
+"""What the steps of condensers have in common."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
 from hcdc._tensors import TensorDict
+from hcdc.bilevel import stepped
 
 
-def adam_step(tensors: TensorDict, slopes: TensorDict, moments: TensorDict, rates: dict[str, float]) -> tuple[TensorDict, TensorDict]:
-    """(tensors, moments) after one step of `torch.optim.Adam` with a rate a tensor; empty `moments` start anew."""
-    leaves = {name: value.detach().clone() for name, value in tensors.items()}
-    optimiser = torch.optim.Adam([{"params": [leaf], "lr": rates[name]} for name, leaf in leaves.items()], fused=True)
-    for name, leaf in leaves.items():
-        leaf.grad = slopes[name]
-        if moments:
-            optimiser.state[leaf] = {key: moments[f"{name}.{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")}
-    optimiser.step()
-    after: TensorDict = {f"{name}.{key}": value for name, leaf in leaves.items() for key, value in optimiser.state[leaf].items()}
-    return leaves, after
-
-
-def momentum_step(
-    tensors: TensorDict, slopes: TensorDict, velocity: TensorDict, rates: dict[str, float], momentum: float
-) -> tuple[TensorDict, TensorDict]:
-    """(tensors, velocity) after one step of `torch.optim.SGD` with a rate a tensor; an empty `velocity` starts at rest."""
-    after = {name: slopes[name] + momentum * velocity[name] if velocity else slopes[name].clone() for name in tensors}
-    return {name: value.detach() - rates[name] * after[name] for name, value in tensors.items()}, after
+def adam_step(tensors: TensorDict, slopes: TensorDict, moments: TensorDict, rates: Mapping[str, float]) -> tuple[TensorDict, TensorDict]:
+    """`stepped` by Adam (Kingma and Ba 2015)."""
+    return stepped(tensors, slopes, moments, lambda groups: torch.optim.Adam(groups, fused=True), rates)
 
 
 def cosine(number: int, total: int, floor: float = 0.02) -> float:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict, generator_for
 from hcdc._typing import Config, Hyper
-from hcdc.bilevel import Solver, Stochastic, hypergradient
+from hcdc.bilevel import Solver, Stochastic, hypergradient, stepped
 from hcdc.errors import InputError, SpaceError
 from hcdc.search.base import Objective, Trial, check_trials
 from hcdc.spaces import Space
@@ -106,11 +106,11 @@ class Supernet:
         goal = self.objective
         train, val = (self.batch(data, number, salt) for salt, data in ((2, goal.train), (3, goal.val)))
         slopes = self.slopes(state, train, val)
-        alpha, alpha_moments = stepped(state["alpha"], slopes, state["alpha.moments"], self._adam, self.architect.lr)
+        alpha, alpha_moments = stepped(state["alpha"], slopes, state["alpha.moments"], self._adam, dict.fromkeys(slopes, self.architect.lr))
         state = state | {"alpha": alpha, "alpha.moments": alpha_moments}
         gradients = self.descent(state, train, number)
         pace = self.solver.rate(number) if rate is None else rate
-        weights, moments = stepped(state["weights"], gradients, state["weights.moments"], self.solver.optimiser, pace)
+        weights, moments = stepped(state["weights"], gradients, state["weights.moments"], self.solver.optimiser, dict.fromkeys(gradients, pace))
         return state | {"weights": weights, "weights.moments": moments}
 
     def batch(self, data: Any, number: int, salt: int) -> Any:
@@ -161,28 +161,6 @@ def weighed(alpha: TensorDict, made: TensorDict) -> Hyper:
         return torch.where((given == OPEN).unsqueeze(-1), logits.softmax(-1), fixed)
 
     return {key: one(logits, made[key]) for key, logits in alpha.items()}
-
-
-def stepped(
-    tensors: TensorDict, gradients: TensorDict, moments: TensorDict, optimiser_of: Callable[[list[Tensor]], torch.optim.Optimizer], rate: float
-) -> tuple[TensorDict, TensorDict]:
-    """(tensors, moments) after one step of an optimiser with these `moments`, named "0.exp_avg" and so on; {} at its start."""
-    leaves = {key: value.detach().clone() for key, value in tensors.items()}
-    for key, leaf in leaves.items():
-        leaf.grad = gradients[key]
-    optimiser = optimiser_of(list(leaves.values()))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in moments.items():
-        number, _, moment = name.partition(".")
-        state.setdefault(int(number), {})[moment] = value.clone()
-    if state:
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    kept = optimiser.state_dict()["state"]
-    found = {f"{number}.{moment}": value for number, each in kept.items() for moment, value in each.items() if isinstance(value, Tensor)}
-    return {key: leaf.detach() for key, leaf in leaves.items()}, found
 
 
 Search = Callable[[Supernet, Callable[[Callable[[Groups, int], Groups], int], Groups]], Config]
