@@ -55,6 +55,7 @@ VARIANTS: dict[str, Condenser] = {
     "CG, 50 steps": solved_by(CG(1e-4, 50)),
     "512 points, none on trajectories": replace(BASE, driver=Bank(stages=1)),
     "1024 points, none on trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
+    "256 trajectories of 2 points": replace(BASE, driver=Bank(starts=256)),
     "256 trajectories of 4 points": replace(BASE, driver=Bank(starts=256, stages=4)),
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
     "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
