@@ -56,6 +56,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV): a minute or a few, and about 1.4 GB"
 	$(INSTALL) --editable '.[all]'
 	touch $@
 

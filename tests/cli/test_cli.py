@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import hcdc
 from hcdc.cli import app, main
 from hcdc.store import locked
 from tests import small
@@ -365,3 +368,37 @@ def test_of_two_runs_in_one_folder_one_works_and_the_other_is_told(capsys, tmp_p
 def test_help_does_not_wait_for_torch():
     code = "import sys\nfrom hcdc.cli import main\ntry:\n main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+BRACKETS = {"run": "[condense], [search], [evaluate]", "condense": "[default: $HCDC_DATA]", "evaluate": "[default: 80]"}
+
+
+@pytest.mark.parametrize(("command", "said"), BRACKETS.items())
+def test_help_keeps_what_stands_in_brackets(capsys, monkeypatch, command, said):
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert said in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"hcdc {version('hcdc')}\n"
+
+
+def test_a_set_of_a_model_of_ones_own_is_left_to_python(capsys, tmp_path):
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    space = hcdc.Space({"log10_decay": hcdc.Real(-3, 0)})
+    method = hcdc.HCDC(driver=hcdc.Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))
+    made = hcdc.condense_model(lambda: torch.nn.Linear(4, 3), (x, y), (x, y), space=space, size=6, method=method, small=hcdc.Adam(5, 0.05), pilot=0)
+    made.save(tmp_path / "mine")
+    code, text, _ = run(capsys, "show", str(tmp_path / "mine"))
+    assert code == 0
+    assert "of a model of your own: judge and search it in Python" in text
+    assert "hcdc evaluate" not in text
+    for command in ("evaluate", "probe", "search"):
+        code, _, error = run(capsys, command, str(tmp_path / "mine"))
+        assert code == 2
+        assert "was condensed for a model of your own, whose code is not saved; judge and search it in Python" in error

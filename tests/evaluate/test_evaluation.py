@@ -172,6 +172,20 @@ def test_verdict_reads_none_as_a_dash():
     assert "never pays" in lines[4]
 
 
+def test_what_one_training_cannot_tell_is_said():
+    assert "not known from one training of each" in verdict(facts(seeds=1, ceiling_loss=None)).lines[2]
+
+
+def test_a_set_that_does_not_rank_is_not_said_to_pay():
+    assert "pays" not in verdict(facts(spearman_loss=0.3)).lines[4]
+    assert "pays for itself from 3 configurations on" in verdict(facts()).lines[4]
+
+
+def test_a_verdict_prints_as_the_command_line_does():
+    told = verdict(facts())
+    assert str(told).splitlines() == [f"GREEN: {told.sentence}", *told.lines]
+
+
 def test_a_floor_is_given_the_better_of_its_two_readings(judged):
     scores = judged.floors["floor_strong"]
     accuracy = judged.full.accuracy["val"]

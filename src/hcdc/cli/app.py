@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
@@ -17,8 +18,23 @@ from hcdc.cli import commands, probing, running, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
-    help="Condense a dataset to a tiny one that ranks hyperparameters as the whole does.", pretty_exceptions_enable=False, no_args_is_help=True
+    help="Condense a dataset to a tiny one that ranks hyperparameters as the whole does.",
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",  # rich's own would take [default: 3] for a tag and leave it out
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"hcdc {version('hcdc')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(_: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Condense a dataset to a tiny one that ranks hyperparameters as the whole does."""
+
 
 DATA_HELP = (
     "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, breast_cancer, wine, diabetes, the path of a graph in "

@@ -16,7 +16,7 @@ from hcdc.errors import FormatError, InputError, RunExistsError
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
     from hcdc.data import Source
-    from hcdc.store import Card
+    from hcdc.store import Card, Condensed
 
 
 class Answer(NamedTuple):
@@ -188,11 +188,11 @@ def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes report.html and then evaluation.json beside it."""
     from hcdc.data import load
     from hcdc.evaluate import Judge, align, verdict, write_report
-    from hcdc.store import Ledger, load_condensed, locked, write_json
+    from hcdc.store import Ledger, locked, write_json
 
     folder = request.folder
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
-    condensed = load_condensed(folder)
+    condensed = opened(folder)
     source = load(condensed.card.data.name, request.root)
     trials = trials_of(folder)
     with locked(folder), request.where.opened() as engine, bar("training") as update:
@@ -200,8 +200,9 @@ def evaluate(request: Evaluate) -> Answer:
         evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        update(0, 1, "aligning")
+        update(0, 1, "comparing hypergradients")
         found = align(condensed, source)
+        update(1, 1, "comparing hypergradients")
         report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
@@ -239,13 +240,13 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     ]
     if card.pilot is not None:
         lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
-    lines += _probed(card, folder)
     path = folder / "evaluation.json"
     if path.is_file():
         facts["evaluation"] = read_json(path)
     judged: Any = facts.get("evaluation")
     try:
-        lines.append(f"  verdict {judged['verdict']}: {judged['sentence']}" if "evaluation" in facts else f"  not judged yet: hcdc evaluate {folder}")
+        lines += _probed(card, folder, judged is not None)
+        lines += [f"  verdict {judged['verdict']}: {judged['sentence']}"] if judged is not None else _unjudged(card, folder)
         if as_readme:
             from hcdc.integrations.huggingface import dataset_card
 
@@ -255,13 +256,35 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
 
 
-def _probed(card: Card, folder: Path) -> list[str]:
+def _probed(card: Card, folder: Path, judged: bool) -> list[str]:
     from hcdc.evaluate import first_look
 
     found = first_look(card)
     if found is None:
-        return [f"  not probed yet: hcdc probe {folder}"]
+        return [] if judged or _in_python(card) else [f"  not probed yet: hcdc probe {folder}"]
     return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
+
+
+def _unjudged(card: Card, folder: Path) -> list[str]:
+    if _in_python(card):
+        return ["  of a model of your own: judge and search it in Python, where the model is (docs/own.md, What is saved)"]
+    return [f"  not judged yet: hcdc evaluate {folder}"]
+
+
+def _in_python(card: Card) -> bool:
+    """Whether the model is the user's own, whose code is not saved."""
+    return card.recipes["condensed"]["problem"]["family"] == "module"
+
+
+def opened(folder: Path) -> Condensed:
+    """The artefact in `folder`, for a command that trains on it: `InputError` where its model is the user's own."""
+    from hcdc.store import load_condensed
+
+    condensed = load_condensed(folder)
+    if _in_python(condensed.card):
+        remedy = "judge and search it in Python: hcdc.Judge()(hcdc.load_condensed(DIR), source, problem=hcdc.ModuleProblem(...))"
+        raise InputError("DIR", str(folder), "was condensed for a model of your own, whose code is not saved", remedy)
+    return condensed
 
 
 def verify(folder: Path) -> Answer:

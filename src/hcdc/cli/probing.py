@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcdc.cli.commands import Answer, Where, bar, show
+from hcdc.cli.commands import Answer, Where, bar, opened, show
 
 if TYPE_CHECKING:
     from hcdc.data import Source
@@ -31,10 +31,10 @@ def probe(request: Request) -> Answer:
     """Probe an artefact whatever it takes, in the place of what earlier probes said."""
     from hcdc.data import load
     from hcdc.evaluate import Probe
-    from hcdc.store import Ledger, load_condensed, locked
+    from hcdc.store import Ledger, locked
 
     probe = Probe(request.configs, request.seeds, Ledger(request.folder / "trainings"))
-    condensed = load_condensed(request.folder)
+    condensed = opened(request.folder)
     source = load(condensed.card.data.name, request.root)
     with locked(request.folder), request.where.opened() as engine:
         _take(probe, request.folder, condensed, source, engine)
@@ -50,7 +50,7 @@ def look(folder: Path, condensed: Condensed, source: Source, engine: Engine) -> 
     if expected > most:
         sys.stderr.write(
             f"not probed: {probe.configs} configurations, {probe.seeds} trainings each, would take about {expected:.0f} s, "
-            f"of {most:.0f} s that are taken unasked; ask for it: hcdc probe {folder}\n"
+            f"and unasked no more than {most:.0f} s are taken; ask for it: hcdc probe {folder}\n"
         )
         return
     _take(probe, folder, condensed, source, engine)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcdc.cli.commands import Answer, Where, bar
+from hcdc.cli.commands import Answer, Where, bar, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hcdc.search import Searcher, Trial
     from hcdc.spaces import Space
     from hcdc.store import Condensed
+
+
+LOWER = {"loss": "loss", "soft-accuracy": "1 − soft accuracy"}
+"""What a criterion minimises, in words."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ def search(request: Search) -> Answer:
     from hcdc.data import load
     from hcdc.evaluate import Guard, check_source, objective_for
     from hcdc.search import ranked
-    from hcdc.store import Ledger, load_condensed, write_json
+    from hcdc.store import Ledger, write_json
 
     searcher, studies = _searcher(request)
     folder = request.folder
     guard = None if request.guard is None else Guard(request.guard, ledger=Ledger(folder / "trainings"))
-    condensed = load_condensed(folder)
+    condensed = opened(folder)
     objective = objective_for(condensed, _ranges(condensed.space, request.axes), force=request.force)
     source = None if guard is None else load(condensed.card.data.name, request.root)
     if source is not None:
@@ -136,7 +140,9 @@ def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> t
 
     top = [f"  {trial.score:.4f}  {_config(trial.config)}" for trial in ranked(found)[:5]]
     ended = f", {facts['pruned']} of them ended early" if facts["pruned"] else ""
-    head = f"{facts['trials']} trials by {facts['algorithm']}{ended} in {facts['seconds']:.1f} s; the best five by {criterion}:"
+    head = (
+        f"{facts['trials']} trials by {facts['algorithm']}{ended} in {facts['seconds']:.1f} s; the best five by {LOWER[criterion]}, lower is better:"
+    )
     if "guard" not in facts:
         return (head, *top, "Train the best few on the full data before you choose: --guard 5 does.")
     guard, bill = facts["guard"], facts["bill"]

@@ -15,17 +15,20 @@ MARGIN = 0.01
 
 
 class Verdict(NamedTuple):
-    """A traffic light, one sentence that says what it means, and five lines with the figures behind it."""
+    """A traffic light, one sentence that says what it means, and five lines with the figures behind it; `str` is all of them."""
 
     light: Light
     sentence: str
     lines: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return "\n".join((f"{self.light.upper()}: {self.sentence}", *self.lines))
+
 
 def verdict(facts: Mapping[str, Any]) -> Verdict:
     """The verdict on the facts of an `Evaluation`."""
     light, sentence = light_of(facts)
-    return Verdict(light, sentence, _lines(facts))
+    return Verdict(light, sentence, _lines(facts, light))
 
 
 def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
@@ -55,7 +58,7 @@ def first_look(card: Card) -> Verdict | None:
         f"Spearman {show(probe.spearman_loss)} (95 % interval {show(low)} to {show(high)}, wide since probes are few).",
         f"Possible at best (full data, another seed): {show(probe.ceiling_loss)}; for nothing (real examples chosen with care): "
         f"{show(probe.floor_strong_loss)}.",
-        _bill(facts),
+        _bill(facts, probe.light),
         f"The probes took {show(probe.seconds_probe, 1)} s. A thorough judgement, with test data: hcdc evaluate.",
     )
     return Verdict(probe.light, probe.sentence, lines)
@@ -67,7 +70,7 @@ def score_of(facts: Mapping[str, Any]) -> tuple[str, str]:
     return name, {"accuracy": "accuracy", "r2": "R²"}[name]
 
 
-def _lines(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _lines(facts: Mapping[str, Any], light: Light) -> tuple[str, ...]:
     unit = next(unit for unit in UNITS.values() if unit in facts)
     score, word = score_of(facts)
     low, high = facts["ci95"]
@@ -76,19 +79,27 @@ def _lines(facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"Spearman {show(facts['spearman_loss'])} (95 % interval {show(low)} to {show(high)}).",
         f"In the better half, where the choice is made: {show(facts['spearman_top_half_loss'])}; "
         f"against {word} {show(facts[f'spearman_{score}'])} over all, {show(facts[f'spearman_top_half_{score}'])} in the better half.",
-        f"Possible at best (full data, another seed): {show(facts['ceiling_loss'])}; for nothing (real examples): "
+        f"Possible at best (full data, another seed): {_ceiling(facts)}; for nothing (real examples): "
         f"{show(facts['floor_strong_loss'])} chosen with care, {show(facts['floor_random_loss'])} at random.",
         _picked(facts),
-        _bill(facts),
+        _bill(facts, light),
     )
 
 
-def _bill(facts: Mapping[str, Any]) -> str:
+def _ceiling(facts: Mapping[str, Any]) -> str:
+    return "not known from one training of each" if facts.get("seeds") == 1 else show(facts["ceiling_loss"])
+
+
+def _bill(facts: Mapping[str, Any], light: Light) -> str:
     gain = facts["break_even_configs"]
     paid = (
-        f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
-        if gain is not None
-        else "never pays for itself here: the full data is as quick"
+        "in vain, as the ranking does not hold"
+        if light == "red"
+        else (
+            f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
+            if gain is not None
+            else "never pays for itself here: the full data is as quick"
+        )
     )
     return (
         f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
