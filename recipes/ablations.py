@@ -54,6 +54,8 @@ VARIANTS: dict[str, Condenser] = {
     "Nystrom, rank 20": solved_by(Nystrom(20)),
     "CG, 50 steps": solved_by(CG(1e-4, 50)),
     "512 points, none on trajectories": replace(BASE, driver=Bank(stages=1)),
+    "512 points, none on trajectories, not aligned": replace(BASE, driver=Bank(stages=1), align=0.0),
+    "512 points, none on trajectories, accuracy weight 4": replace(BASE, driver=Bank(stages=1), accuracy=4.0),
     "1024 points, none on trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
     "256 trajectories of 2 points": replace(BASE, driver=Bank(starts=256)),
     "256 trajectories of 4 points": replace(BASE, driver=Bank(starts=256, stages=4)),

@@ -23,8 +23,9 @@ from torch import Tensor
 
 import hcdc
 from hcdc.condense import CENTROIDS, HCDC, STRONG, Coreset
-from hcdc.evaluate.ranking import ceiling, spearman
-from hcdc.evaluate.retrain import Scores, measure, retrain
+from hcdc.evaluate import Scores, retrain, spearman
+from hcdc.evaluate.ranking import ceiling
+from hcdc.evaluate.retrain import measure
 from hcdc.own import Own, own
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 
 import hcdc
 from hcdc.cli import app, main
-from hcdc.store import locked
+from hcdc.store import load_condensed, locked
 from tests import small
 
 FAST = ["--size", "9", "--steps", "5", "--no-probe"]
@@ -402,3 +403,14 @@ def test_a_set_of_a_model_of_ones_own_is_left_to_python(capsys, tmp_path):
         code, _, error = run(capsys, command, str(tmp_path / "mine"))
         assert code == 2
         assert "was condensed for a model of your own, whose code is not saved; judge and search it in Python" in error
+
+
+def test_a_card_whose_recipes_name_no_family_is_refused_by_name(capsys, tmp_path):
+    made, broken = tmp_path / "made", tmp_path / "broken"
+    run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", *FAST, "--out", str(made))
+    condensed = load_condensed(made)
+    replace(condensed, card=condensed.card.model_copy(update={"recipes": {"condensed": {}, "full": {}}})).save(broken)
+    for command in ("show", "evaluate", "probe", "search"):
+        code, _, error = run(capsys, command, str(broken))
+        assert code == 2
+        assert "card.json: field `recipes` lacks or misspells 'problem'" in error

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
@@ -18,7 +17,6 @@ from hcdc.cli import commands, probing, running, searching
 from hcdc.errors import HcdcError
 
 app = typer.Typer(
-    help="Condense a dataset to a tiny one that ranks hyperparameters as the whole does.",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",  # rich's own would take [default: 3] for a tag and leave it out
@@ -27,6 +25,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         sys.stdout.write(f"hcdc {version('hcdc')}\n")
         raise typer.Exit
 

@@ -229,10 +229,7 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     card = load_card(folder)
     facts: dict[str, Any] = {"folder": str(folder), **card.model_dump()}
     unit, classes = card.data.unit, f"{card.data.num_classes} classes" if card.data.num_classes else "a regression"
-    try:
-        family = card.recipes["condensed"]["problem"]["family"]
-    except (KeyError, TypeError) as error:
-        raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
+    family = _family(card, folder)
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
@@ -245,8 +242,8 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
         facts["evaluation"] = read_json(path)
     judged: Any = facts.get("evaluation")
     try:
-        lines += _probed(card, folder, judged is not None)
-        lines += [f"  verdict {judged['verdict']}: {judged['sentence']}"] if judged is not None else _unjudged(card, folder)
+        lines += _looked_at(card)
+        lines += _unlooked(folder, card, family) if judged is None else [f"  verdict {judged['verdict']}: {judged['sentence']}"]
         if as_readme:
             from hcdc.integrations.huggingface import dataset_card
 
@@ -256,24 +253,30 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
 
 
-def _probed(card: Card, folder: Path, judged: bool) -> list[str]:
+def _looked_at(card: Card) -> list[str]:
     from hcdc.evaluate import first_look
 
     found = first_look(card)
-    if found is None:
-        return [] if judged or _in_python(card) else [f"  not probed yet: hcdc probe {folder}"]
-    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
+    return [] if found is None else [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
 
 
-def _unjudged(card: Card, folder: Path) -> list[str]:
-    if _in_python(card):
+def _unlooked(folder: Path, card: Card, family: str) -> list[str]:
+    """What may be done with an artefact that is not judged yet."""
+    if family == OWN:
         return ["  of a model of your own: judge and search it in Python, where the model is (docs/own.md, What is saved)"]
-    return [f"  not judged yet: hcdc evaluate {folder}"]
+    unprobed = [f"  not probed yet: hcdc probe {folder}"] if card.probe is None else []
+    return [*unprobed, f"  not judged yet: hcdc evaluate {folder}"]
 
 
-def _in_python(card: Card) -> bool:
-    """Whether the model is the user's own, whose code is not saved."""
-    return card.recipes["condensed"]["problem"]["family"] == "module"
+OWN = "module"
+"""The family of a model of the user's own, whose code is not saved."""
+
+
+def _family(card: Card, folder: Path) -> str:
+    try:
+        return card.recipes["condensed"]["problem"]["family"]
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
 
 
 def opened(folder: Path) -> Condensed:
@@ -281,7 +284,7 @@ def opened(folder: Path) -> Condensed:
     from hcdc.store import load_condensed
 
     condensed = load_condensed(folder)
-    if _in_python(condensed.card):
+    if _family(condensed.card, folder) == OWN:
         remedy = "judge and search it in Python: hcdc.Judge()(hcdc.load_condensed(DIR), source, problem=hcdc.ModuleProblem(...))"
         raise InputError("DIR", str(folder), "was condensed for a model of your own, whose code is not saved", remedy)
     return condensed

@@ -92,15 +92,12 @@ def _ceiling(facts: Mapping[str, Any]) -> str:
 
 def _bill(facts: Mapping[str, Any], light: Light) -> str:
     gain = facts["break_even_configs"]
-    paid = (
-        "in vain, as the ranking does not hold"
-        if light == "red"
-        else (
-            f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
-            if gain is not None
-            else "never pays for itself here: the full data is as quick"
-        )
-    )
+    if light == "red":
+        paid = "in vain, as the ranking does not hold"
+    elif gain is None:
+        paid = "never pays for itself here: the full data is as quick"
+    else:
+        paid = f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
     return (
         f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
         f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}."
