@@ -29,7 +29,12 @@ def load_graphsaint(name: str, root: Path, *, download: bool = False) -> Splits[
     folder = root / name
     if not folder.is_dir():
         rule = f"needs {', '.join(FILES)} in {folder}" + (", and has no address that they can be fetched from" if download else "")
-        raise DataError("DATA", name, rule, "put there the files that the README of github.com/GraphSAINT/GraphSAINT links to, or set HCDC_DATA")
+        raise DataError(
+            "DATA",
+            name,
+            rule,
+            "put there the files that the README of github.com/GraphSAINT/GraphSAINT links to, or give their folder by --root or HCDC_DATA",
+        )
     adjacency, feats, classes, role = (folder / file for file in FILES)
     x = _features(feats)
     n = int(x.shape[0])

@@ -37,7 +37,7 @@ class NasBench201Table:
         folder = data_folder(root) / "nasbench201"
         if not folder.is_dir():
             rule = f"needs {ACCURACIES} and {SCORES} in {folder}"
-            raise DataError("root", str(folder.parent), rule, "put them there, or set HCDC_DATA to where they are")
+            raise DataError("root", str(folder.parent), rule, "put them there, or give their folder by --root or HCDC_DATA")
         return cls(_read(folder / ACCURACIES, "arch_str"), _read(folder / SCORES, "net_str"))
 
     def cells(self) -> list[str]:

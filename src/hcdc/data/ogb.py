@@ -34,7 +34,7 @@ def load_ogb(name: str, root: Path, *, download: bool = False) -> Splits[GraphDa
     folder = root / name.replace("-", "_")
     if not folder.is_dir():
         if not download:
-            raise DataError("DATA", name, f"is not in {folder}", "set HCDC_DATA to where it is, or add --download")
+            raise DataError("DATA", name, f"is not in {folder}", "give its folder by --root or HCDC_DATA, or add --download")
         archive = fetch(OGB[name], root / f"{folder.name}.zip")
         extract(archive, PurePosixPath(OGB[name]).stem, folder, limit=LIMIT)
         archive.unlink()

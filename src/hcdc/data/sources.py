@@ -138,11 +138,11 @@ def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[G
     raw = root / "planetoid" / PLANETOID[name] / "raw"
     if not any((raw / f"ind.{name}.{part}").is_file() for part in PARTS):
         if not download:
-            raise DataError("DATA", name, f"is not in {raw}", "set HCDC_DATA to where it is, or add --download")
+            raise DataError("DATA", name, f"is not in {raw}", "give its folder by --root or HCDC_DATA, or add --download")
         try:
             return from_pyg(Planetoid(str(root / "planetoid"), PLANETOID[name], transform=NormalizeFeatures())[0])
         except OSError as error:
-            raise DataError("DATA", name, f"is not in {raw} and could not be fetched ({error})", "set HCDC_DATA to where it is") from error
+            raise DataError("DATA", name, f"is not in {raw} and could not be fetched ({error})", "give its folder by --root or HCDC_DATA") from error
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(raw, Path(scratch) / PLANETOID[name] / "raw")
         try:
