@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hcdc.data.layout import ROOT
 from hcdc.data.pickles import ARRAYS, unpickle
 from hcdc.errors import DataError, FormatError
 
@@ -19,12 +20,7 @@ def read_cifar10(root: Path) -> tuple[Tensor, Tensor]:
     """Images [60000, 3, 32, 32] in [0, 1] and labels [60000]: the five training batches, then the test batch."""
     folder = root if root.name == "cifar-10-batches-py" else root / "cifar-10-batches-py"
     if not folder.is_dir():
-        raise DataError(
-            "DATA",
-            "cifar10",
-            f"needs the official python files in {folder}",
-            "unpack cifar-10-python.tar.gz there, or give its folder by --root or HCDC_DATA",
-        )
+        raise DataError("DATA", "cifar10", f"needs the official python files in {folder}", f"unpack cifar-10-python.tar.gz there, or {ROOT}")
     images, labels = zip(*(_batch(folder / name) for name in BATCHES), strict=True)
     x = torch.from_numpy(np.concatenate(images)).float().div_(255)
     return x.reshape(-1, 3, 32, 32), torch.from_numpy(np.concatenate(labels))

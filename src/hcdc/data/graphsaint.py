@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from hcdc.data.base import Splits
 from hcdc.data.graphs import GraphData, graph_splits
-from hcdc.data.layout import DAMAGE, node_mask, reading
+from hcdc.data.layout import DAMAGE, ROOT, node_mask, reading
 from hcdc.errors import DataError, FormatError
 
 GRAPHSAINT = ("reddit", "flickr")
@@ -29,12 +29,7 @@ def load_graphsaint(name: str, root: Path, *, download: bool = False) -> Splits[
     folder = root / name
     if not folder.is_dir():
         rule = f"needs {', '.join(FILES)} in {folder}" + (", and has no address that they can be fetched from" if download else "")
-        raise DataError(
-            "DATA",
-            name,
-            rule,
-            "put there the files that the README of github.com/GraphSAINT/GraphSAINT links to, or give their folder by --root or HCDC_DATA",
-        )
+        raise DataError("DATA", name, rule, f"put there the files that the README of github.com/GraphSAINT/GraphSAINT links to, or {ROOT}")
     adjacency, feats, classes, role = (folder / file for file in FILES)
     x = _features(feats)
     n = int(x.shape[0])

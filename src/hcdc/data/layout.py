@@ -26,6 +26,10 @@ DAMAGE = (
 """What numpy, scipy and json raise on a damaged file: of a size past memory, nested too deep, with a header in shreds."""
 
 
+ROOT = "name the folder of the datasets by --root or HCDC_DATA"
+"""The remedy where `data_folder` does not hold what is asked for."""
+
+
 def data_folder(root: str | Path | None) -> Path:
     """`root`, else the environment variable `HCDC_DATA`, else `~/.cache/hcdc`."""
     return Path(root or os.environ.get("HCDC_DATA") or Path.home() / ".cache" / "hcdc")

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hcdc.data.layout import data_folder, reading
+from hcdc.data.layout import ROOT, data_folder, reading
 from hcdc.errors import DataError, FormatError
 
 ACCURACIES, SCORES = "nb201_accuracies.csv.xz", "zero_cost_scores.csv.xz"
@@ -37,7 +37,7 @@ class NasBench201Table:
         folder = data_folder(root) / "nasbench201"
         if not folder.is_dir():
             rule = f"needs {ACCURACIES} and {SCORES} in {folder}"
-            raise DataError("root", str(folder.parent), rule, "put them there, or give their folder by --root or HCDC_DATA")
+            raise DataError("root", str(folder.parent), rule, f"put them there, or {ROOT}")
         return cls(_read(folder / ACCURACIES, "arch_str"), _read(folder / SCORES, "net_str"))
 
     def cells(self) -> list[str]:

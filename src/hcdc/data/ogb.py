@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hcdc.data.base import Splits
 from hcdc.data.download import extract, fetch
 from hcdc.data.graphs import GraphData, graph_splits
-from hcdc.data.layout import node_mask, reading
+from hcdc.data.layout import ROOT, node_mask, reading
 from hcdc.errors import DataError, FormatError
 
 OGB = {"ogbn-arxiv": "http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip"}
@@ -34,7 +34,7 @@ def load_ogb(name: str, root: Path, *, download: bool = False) -> Splits[GraphDa
     folder = root / name.replace("-", "_")
     if not folder.is_dir():
         if not download:
-            raise DataError("DATA", name, f"is not in {folder}", "give its folder by --root or HCDC_DATA, or add --download")
+            raise DataError("DATA", name, f"is not in {folder}", f"{ROOT}, or add --download")
         archive = fetch(OGB[name], root / f"{folder.name}.zip")
         extract(archive, PurePosixPath(OGB[name]).stem, folder, limit=LIMIT)
         archive.unlink()

@@ -29,7 +29,7 @@ from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
 from hcdc.data.images import ImageData, image_splits
 from hcdc.data.inductive import inductive
-from hcdc.data.layout import DAMAGE, data_folder
+from hcdc.data.layout import DAMAGE, ROOT, data_folder
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.pickles import PARTS, check_planetoid
 from hcdc.data.pyg import FIELDS, from_pyg
@@ -138,11 +138,11 @@ def load_planetoid(name: str, root: Path, *, download: bool = False) -> Splits[G
     raw = root / "planetoid" / PLANETOID[name] / "raw"
     if not any((raw / f"ind.{name}.{part}").is_file() for part in PARTS):
         if not download:
-            raise DataError("DATA", name, f"is not in {raw}", "give its folder by --root or HCDC_DATA, or add --download")
+            raise DataError("DATA", name, f"is not in {raw}", f"{ROOT}, or add --download")
         try:
             return from_pyg(Planetoid(str(root / "planetoid"), PLANETOID[name], transform=NormalizeFeatures())[0])
         except OSError as error:
-            raise DataError("DATA", name, f"is not in {raw} and could not be fetched ({error})", "give its folder by --root or HCDC_DATA") from error
+            raise DataError("DATA", name, f"is not in {raw} and could not be fetched ({error})", ROOT) from error
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(raw, Path(scratch) / PLANETOID[name] / "raw")
         try:
