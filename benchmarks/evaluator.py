@@ -15,13 +15,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hcdc import condense_source, load, task_for
+from hcdc import condense_source, load, on, task_for
 from hcdc.bilevel import Recipe
 from hcdc.data import GraphData
 from hcdc.evaluate import retrain
@@ -76,7 +77,14 @@ def main() -> int:
     parser.add_argument("--configs", type=int, default=80)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sample", type=int, default=20, help="trainings of the plain loop that are run and timed")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto [default: cpu]")
     arguments = parser.parse_args()
+    with on(arguments.device):
+        return compared(arguments)
+
+
+def compared(arguments: argparse.Namespace) -> int:
+    """The two against each other; 1 where their losses are not the same."""
     source = load(arguments.data)
     task = task_for(source, size=arguments.size)
     made = condense_source(source, task, "random")
@@ -93,6 +101,7 @@ def main() -> int:
         return [one(task.condensed, hyper["filter"][config], made.train, made.val, seed) for seed, config in pairs]
 
     one(task.condensed, hyper["filter"][0], made.train, made.val, 0)  # warms up
+    retrain(task.condensed._replace(solver=replace(task.condensed.solver, steps=2)), hyper, made.train, {"val": made.val}, seed=0)
     losses, wall, processor = clocked(batched)
     found, plain_wall, plain_processor = clocked(plain)
     scale = count / sample

@@ -18,6 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measure import DEVICE, Action, Products, in_turns, keep
+from hcdc import on
 from hcdc._tensors import ravel, stack
 from hcdc.bilevel import Adam, SecondOrder, fit, initialise
 from hcdc.condense import CENTROIDS, HCDC, STRONG, Coreset, Measure, Task
@@ -33,8 +34,8 @@ PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::mkld
 def small_set(task: Task, points: int, start: Coreset) -> Iterator[tuple[str, Action, int]]:
     """A training of `points` models on S_train, one Hessian-vector product each, one step on S_val; with steps in each."""
     recipe, method = task.condensed, HCDC(start=start)
-    train = (CENTROIDS if start is STRONG else start).select(task.real.train, task.budget.train, task.generator(1)).to(DEVICE)
-    hyper = {key: value.to(DEVICE) for key, value in stack([task.space.relax(config) for config in task.space.configs(points, 0)]).items()}
+    train = (CENTROIDS if start is STRONG else start).select(task.real.train, task.budget.train, task.generator(1))
+    hyper = stack([task.space.relax(config) for config in task.space.configs(points, 0)])
     yield training("training step on S", recipe.problem, hyper, train)
     params = fit(recipe.problem, hyper, train, Adam(20, 0.01), seed=0)
     second = SecondOrder.at(recipe.problem, params, hyper, train)
@@ -55,7 +56,7 @@ def cases(data: str, points: int, images: int) -> Iterator[tuple[str, str, Actio
     for name, action, steps in small_set(task, points, STRONG):
         yield f"{data}, 49 nodes, {points} models", name, action, steps
     hyper = stack([task.space.relax(config) for config in task.space.configs(points, 0)])
-    name, action, steps = training("training step", task.full.problem, {k: v.to(DEVICE) for k, v in hyper.items()}, task.real.train.to(DEVICE))
+    name, action, steps = training("training step", task.full.problem, hyper, task.real.train)
     yield f"{data}, whole, {points} models", name, action, steps
     task = task_for(load("digits"), size=50)
     for name, action, steps in small_set(task, images, Coreset()):
@@ -86,6 +87,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    with on(DEVICE):
+        measured(given)
+
+
+def measured(given: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     profiles: dict[str, str] = {}
     for path, name, action, steps in cases(given.data, given.points, given.images):

@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from hcdc import on
 from hcdc.store import hardware
 
 RESULTS = Path(__file__).parent / "results"
@@ -153,7 +154,9 @@ def exponent(sizes: list[float], amounts: list[float]) -> float:
 def surroundings() -> dict[str, Any]:
     """What a figure was measured on; `load` is the mean number of processes that wanted a core during the last minute."""
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
-    return {"hardware": hardware(), "torch": torch.__version__, "threads": torch.get_num_threads(), "device": device, "load": os.getloadavg()[0]}
+    with on(DEVICE):
+        machine = hardware()
+    return {"hardware": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), "device": device, "load": os.getloadavg()[0]}
 
 
 def keep(name: str, command: str, rows: list[dict[str, Any]], **facts: Any) -> None:

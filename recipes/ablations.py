@@ -36,6 +36,9 @@ VARIANTS: dict[str, Condenser] = {
     "accuracy not matched": replace(BASE, accuracy=0.0),
     "accuracy weight 1": replace(BASE, accuracy=1.0),
     "accuracy weight 4": replace(BASE, accuracy=4.0),
+    "values weight 4": replace(BASE, values=4.0),
+    "2000 steps": replace(BASE, driver=Bank(steps=2000)),
+    "2000 steps, values weight 4": replace(BASE, driver=Bank(steps=2000), values=4.0),
     "values matched, not aligned": replace(BASE, align=0.0),
     "aligned, no values matched": replace(BASE, values=0.0, accuracy=0.0),
     "hypergradients of the soft accuracy": replace(BASE, measure=Measure(gradients_of="criterion")),
@@ -59,6 +62,7 @@ VARIANTS: dict[str, Condenser] = {
     "1024 points, none on trajectories": replace(BASE, driver=Bank(starts=1024, stages=1)),
     "256 trajectories of 2 points": replace(BASE, driver=Bank(starts=256)),
     "256 trajectories of 4 points": replace(BASE, driver=Bank(starts=256, stages=4)),
+    "256 trajectories of 4 points, accuracy not matched": replace(BASE, driver=Bank(starts=256, stages=4), accuracy=0.0),
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
     "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
 }

@@ -8,8 +8,8 @@ ROOT holds cifar-10-batches-py, HCDC_DATA the tables of NAS-Bench-201. Cells wit
 and trained on --size images by --recipe: dc-bench is DC-BENCH's protocol (50 epochs, shuffled batches of 64, SGD 0.025 ->
 0.001, momentum 0.9, weight decay 3e-4, clipped at 5), long takes batches of 16 at 0.1, which are four times as many steps,
 augmented adds flips and shifts to that; reduced is dc-bench for narrow networks (8 channels) on images of half the side, at a
-fifth of the seconds. HCDC trains on the images of Random with the same seed, so that "random" is at once
-the row of equally many random real images as S_val; no cell that it condenses with computes what an evaluated one does.
+fifth of the seconds. HCDC trains on the images of --train-by with the same seed, of Random unless it is said, so that
+"random" is at once the row of equally many random real images as S_val; no cell that it condenses with computes what an evaluated one does.
 
 Rows are Spearman's correlations, positive where the set is right, by loss, by accuracy and by soft accuracy (the mean
 probability of the true class) on S_val, against truth (b), the accuracy after 200 epochs in the table, and with --truth-
@@ -35,8 +35,26 @@ from kept import figures, slug
 from torch import Tensor
 from torch.nn import functional
 
+from hcdc import on
 from hcdc.bilevel import SGD, Recipe
-from hcdc.condense import CENTROIDS, DC, DM, DSA, HERDING, K_CENTER, KIP, TM, CellBank, CellHCDC, CellMeasure, Condenser, Coreset, Existing, Task
+from hcdc.condense import (
+    CENTROIDS,
+    DC,
+    DM,
+    DSA,
+    HERDING,
+    K_CENTER,
+    KIP,
+    TM,
+    CellBank,
+    CellHCDC,
+    CellMeasure,
+    Condenser,
+    Coreset,
+    Existing,
+    ImageCondenser,
+    Task,
+)
 from hcdc.data import ImageData, NasBench201Table, Source, Splits, load
 from hcdc.evaluate import CellTrainer, Scores, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
 from hcdc.models import NasBench201
@@ -142,7 +160,7 @@ def hcdc_of(bench: Bench, seed: int) -> CellHCDC:
     a = bench.arguments
     measure = CellMeasure(truth="trained" if a.bank_truth else "synthetic")
     driver = CellBank(starts=a.points, steps=a.steps, batch=min(a.points, a.batch))
-    existing = Existing.of(artefact("random", bench, seed))
+    existing = Existing.of(artefact(a.train_by, bench, seed))
     return CellHCDC(
         train=existing,
         start=None if a.from_train else IMAGES,
@@ -160,7 +178,10 @@ def artefact(name: str, bench: Bench, seed: int) -> Condensed:
     """Made unless it is there, from its checkpoint where there is one."""
     method = hcdc_of(bench, seed) if name == "hcdc" else METHODS[name]
     a, pixels = bench.arguments, RECIPES[bench.arguments.recipe].pixels
-    folder = a.out / slug(name, a.size, seed, *([a.recipe, a.label] if name == "hcdc" else [f"halved{pixels}"] if pixels > 1 else []))
+    marks = [a.recipe, a.label] if name == "hcdc" else [f"halved{pixels}"] if pixels > 1 else []
+    if isinstance(method, ImageCondenser) and a.effort > 1:
+        method, marks = replace(method, steps=method.steps * a.effort), [*marks, f"effort{a.effort}"]
+    folder = a.out / slug(name, a.size, seed, *marks)
     if not (folder / CARD).exists():
         checkpoint = Checkpoint(folder / "checkpoint")
         condense_source(bench.source, task_of(bench, seed), method, checkpoint=checkpoint).save(folder)
@@ -244,6 +265,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--align", type=float, default=1.0, help="hcdc: weight of the alignment")
     parser.add_argument("--values", type=float, default=1.0, help="hcdc: weight of the loss")
     parser.add_argument("--accuracy", type=float, default=1.0, help="hcdc: weight of the soft accuracy")
+    parser.add_argument("--train-by", choices=[name for name in METHODS if name != "hcdc"], default="random", help="hcdc: what makes S_train")
+    parser.add_argument("--effort", type=int, default=1, help="times as many steps of the condensers as their budgets here [default: 1]")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto [default: cpu]")
     parser.add_argument("--from-train", action="store_true", help="hcdc: S_val starts from the images of S_train")
     parser.add_argument("--soft", action="store_true", help="hcdc: learn labels")
     parser.add_argument("--label", default="default", help="hcdc: the name under which these settings are kept")
@@ -256,6 +280,11 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = parsed()
     torch.set_num_threads(1)
+    with on(arguments.device):
+        run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> None:
     bench = prepared(arguments)
     about = f"{arguments.cells} cells of seed {arguments.cell_seed}, {arguments.recipe}, {arguments.epochs} epochs, {arguments.size} images"
     print(f"{hardware()}; {about}, {arguments.seeds} condensation seeds\n")

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _ROOMS = {
+    "hcdc._device": ("on",),
     "hcdc.bilevel": ("CG", "Adam", "Bilevel", "Direct", "Implicit", "Neumann", "Nystrom", "Recipe", "SGD", "Unrolled",
                      "hypergradient", "hypergradients"),
     "hcdc.condense": ("HCDC", "Algorithm1", "Bank", "Budget", "Coreset", "GCond", "Pilot", "Task", "default_recipes"),

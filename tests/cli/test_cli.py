@@ -297,7 +297,7 @@ def test_the_doctor_tells_findings_and_cost(capsys, tmp_path, monkeypatch):
 
 def test_the_doctor_takes_what_condense_takes(capsys, tmp_path):
     flags = {command: set(inspect.signature(getattr(app, command)).parameters) for command in ("condense", "doctor")}
-    assert flags["condense"] - flags["doctor"] == {"out", "resume", "dry_run", "probe", "engine", "address", "workers"}
+    assert flags["condense"] - flags["doctor"] == {"out", "resume", "dry_run", "probe", "engine", "address", "workers", "device"}
     assert flags["doctor"] <= flags["condense"]
     asked = ["doctor", str(small.npz(tmp_path)), "--size", "9", "--method", "random", "--json"]
     code, text, _ = run(capsys, *asked, "--order", "2", "--basis", "chebyshev", "--regularise", "decay", "--seed", "3")

@@ -157,9 +157,9 @@ class Nystrom:
     seed: int = 0
 
     def solve(self, product: Product, b: Tensor) -> LinearSolution:
-        generator = torch.Generator(b.device).manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
         rank = min(self.rank, b.shape[1])
-        sketch = torch.linalg.qr(torch.randn(b.shape[1], rank, generator=generator, dtype=b.dtype, device=b.device)).Q
+        sketch = torch.linalg.qr(torch.randn(b.shape[1], rank, generator=generator, dtype=b.dtype).to(b.device)).Q
         images = torch.stack([product(column.expand_as(b)) for column in sketch.T], 2)
         core = torch.einsum("pr,bps->brs", sketch, images)
         values, vectors = torch.linalg.eigh(_finite((core + core.mT) / 2))
@@ -193,8 +193,8 @@ class Direct:
 
 def largest_eigenvalue(product: Product, like: Tensor, steps: int, seed: int = 0) -> Tensor:
     """|lambda|_max of each system [B] by `steps` power iterations from a random start; approaches it from below."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    vector = torch.randn(like.shape[1], generator=generator, dtype=like.dtype, device=like.device).expand_as(like)
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(like.shape[1], generator=generator, dtype=like.dtype).to(like.device).expand_as(like)
     top = torch.ones_like(like[:, 0])
     for _ in range(steps):
         vector = product(vector / vector.norm(dim=1, keepdim=True).clamp_min(1e-30))

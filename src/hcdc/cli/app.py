@@ -69,6 +69,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Engine = Annotated[str, typer.Option(help="local, or ray to spread independent pieces over processes and machines.")]
 Address = Annotated[str | None, typer.Option(help="ray: HOST:PORT of a cluster [default: a local one].")]
 Workers = Annotated[int | None, typer.Option(help="ray: processes of a local cluster [default: cores / threads].")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
 Work: TypeAlias = Callable[[], commands.Answer]
 F = TypeVar("F", bound=Callable[..., Work])
@@ -120,14 +121,15 @@ def condense(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "cpu",
 ) -> Work:
     """Make a condensed set of DATA in DIR."""
     family, images = _family(order, basis, criterion, regularise, search), _images(relaxation, train_from, soft_labels, formation)
-    where = commands.Where(engine, address, workers)
+    where = commands.Where(engine, address, workers, device)
     request = commands.Condense(
         data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe, images
     )
-    return partial(commands.condense, request)
+    return where.doing(partial(commands.condense, request))
 
 
 @command
@@ -170,9 +172,11 @@ def probe(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "cpu",
 ) -> Work:
     """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
-    return partial(probing.probe, probing.Request(folder, configs, seeds, root, commands.Where(engine, address, workers)))
+    where = commands.Where(engine, address, workers, device)
+    return where.doing(partial(probing.probe, probing.Request(folder, configs, seeds, root, where)))
 
 
 @command
@@ -186,10 +190,11 @@ def evaluate(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "cpu",
 ) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
-    request = commands.Evaluate(folder, configs, seeds, config_seed, cache, root, commands.Where(engine, address, workers))
-    return partial(commands.evaluate, request)
+    where = commands.Where(engine, address, workers, device)
+    return where.doing(partial(commands.evaluate, commands.Evaluate(folder, configs, seeds, config_seed, cache, root, where)))
 
 
 @command
@@ -207,11 +212,12 @@ def search(
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
+    device: Device = "cpu",
 ) -> Work:
     """Search hyperparameters on the condensed set in DIR."""
-    where = commands.Where(engine, address, workers)
+    where = commands.Where(engine, address, workers, device)
     request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where)
-    return partial(searching.search, request)
+    return where.doing(partial(searching.search, request))
 
 
 @command

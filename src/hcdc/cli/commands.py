@@ -37,6 +37,7 @@ class Where:
     engine: str = "local"
     address: str | None = None
     workers: int | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
@@ -44,11 +45,24 @@ class Where:
         for name in ("address", "workers"):
             if self.engine == "local" and getattr(self, name) is not None:
                 raise InputError(name, getattr(self, name), "is for the ray engine", "add --engine ray, or leave it out")
+        if self.engine != "local" and self.device != "cpu":
+            raise InputError("device", self.device, f"is for the local engine; {self.engine} works on CPUs", "leave one of the two out")
 
     def need(self, spreads: bool, argument: str, value: str, remedy: str) -> None:
         """Refuse another engine than the local one for what has nothing to spread."""
         if self.engine != "local" and not spreads:
             raise InputError(argument, value, f"has no pieces that engine {self.engine} could spread", remedy)
+
+    def doing(self, work: Callable[[], Answer]) -> Callable[[], Answer]:
+        """`work` on the device."""
+
+        def done() -> Answer:
+            from hcdc._device import on
+
+            with on(self.device):
+                return work()
+
+        return done
 
     @contextlib.contextmanager
     def opened(self) -> Generator[Engine]:
@@ -89,8 +103,9 @@ class Condense:
     def line(self) -> str:
         """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
         renamed = {"regularisers": "regularise", "searched": "search"}
+        device = None if self.where.device == "cpu" else self.where.device
         flags: dict[str, Any] = {"size": self.size, "val-size": self.val_size, "method": self.method, "driver": self.driver, "seed": self.seed,
-                                 "space": self.space, "steps": self.steps, "neighbours": self.neighbours}  # fmt: skip
+                                 "space": self.space, "steps": self.steps, "neighbours": self.neighbours, "device": device}  # fmt: skip
         flags |= {renamed.get(name, name): value for name, value in self.family.items()}
         pictures = {name.replace("_", "-"): value for name, value in self.images.items()}
         flags |= {name: value for name, value in pictures.items() if name not in ("soft-labels", "formation") or value not in (False, 1)}

@@ -127,7 +127,7 @@ def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
     Means of single rows are as noisy as the rows. Where `count` asks for more, the means of the largest clusters stand
     there again, which gives them more weight.
     """
-    flat = x.reshape(x.shape[0], -1).double().numpy()
+    flat = x.reshape(x.shape[0], -1).double().cpu().numpy()
     clusters = min(count, max(1, flat.shape[0] // 2))
     means, sizes = np.unique(flat, axis=0, return_counts=True)
     if means.shape[0] > clusters:
@@ -137,7 +137,7 @@ def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
         sizes = np.bincount(members, minlength=clusters)
     if count > means.shape[0]:
         means = means[np.argsort(-sizes, kind="stable")[np.arange(count) % means.shape[0]]]
-    return torch.from_numpy(means).to(x.dtype).reshape(count, *x.shape[1:])
+    return torch.from_numpy(means).to(x).reshape(count, *x.shape[1:])
 
 
 def sigma_points(x: Tensor, count: int) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from hcdc._device import here, on
 from hcdc._tensors import digest
 from hcdc.data.base import Real, Splits
 from hcdc.data.cifar import BATCHES, read_cifar10
@@ -61,7 +62,7 @@ class Source:
     @classmethod
     def of(cls, name: str, splits: Splits[Any]) -> Source:
         """`splits` under a `name` of your choice, with their fingerprint."""
-        return cls(name, splits, fingerprint(splits))
+        return cls(name, Splits(*(part.to(here()) for part in splits)), fingerprint(splits))
 
     @property
     def kind(self) -> Kind:
@@ -87,11 +88,12 @@ def load(data: str | Path, root: str | Path | None = None, *, download: bool = F
     `hcdc.data.inductive`: training sees the training nodes alone, validation these and its own.
     """
     name = str(data)
-    splits = _load(name.removeprefix(INDUCTIVE), data_folder(root), download)
-    if name.startswith(INDUCTIVE):
-        if not isinstance(splits.train, GraphData):
-            raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
-        splits = inductive(splits)
+    with on("cpu"):
+        splits = _load(name.removeprefix(INDUCTIVE), data_folder(root), download)
+        if name.startswith(INDUCTIVE):
+            if not isinstance(splits.train, GraphData):
+                raise DataError("DATA", name, "only graphs have edges to leave out", "drop the prefix")
+            splits = inductive(splits)
     return Source.of(name, splits)
 
 

@@ -75,7 +75,10 @@ class Sparse:
         return index, self._parts[2]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
-        made = Sparse(self.csr.to(device=device, dtype=dtype), symmetric=self.T is self)
+        moved = self.csr.to(device=device, dtype=dtype)
+        if moved is self.csr:
+            return self
+        made = Sparse(moved, symmetric=self.T is self)
         made.unit = self.unit
         return made
 

@@ -105,7 +105,7 @@ def strips(truth: Tensor, rows: Sequence[Row]) -> Figure:
     place = truth.argsort(stable=True).argsort(stable=True)
     grid: Any = figure.subplots(len(rows), 1, squeeze=False)
     for row, axes in zip(rows, grid[:, 0], strict=True):
-        colours = place[row.loss.argsort(stable=True)].unsqueeze(0).numpy()
+        colours = place[row.loss.argsort(stable=True)].unsqueeze(0).cpu().numpy()
         axes.imshow(colours, cmap="viridis_r", aspect="auto", interpolation="nearest", vmin=0, vmax=max(1, len(place) - 1))
         axes.set_title(row.name, loc="left", fontsize=10, pad=3)
         axes.text(1.02, 0.5, "–" if row.spearman is None else f"{row.spearman:.2f}", transform=axes.transAxes, va="center")
@@ -215,7 +215,7 @@ def image_grid(x: Tensor, y: Tensor, columns: int = 10, limit: int = 100) -> Fig
     """
     order = y.argsort(stable=True)
     order = order[torch.linspace(0, len(order) - 1, min(limit, len(order))).round().long()]
-    images, labels = _stretched(x)[order].numpy(), _integers(y[order])
+    images, labels = _stretched(x)[order].cpu().numpy(), _integers(y[order])
     columns, ratio = min(columns, len(labels)), x.shape[2] / x.shape[3]
     rows, pitch = -(-len(labels) // columns), ratio + 0.42
     side = (WIDTH - 0.2) / max(columns, 5)
@@ -232,10 +232,10 @@ def image_grid(x: Tensor, y: Tensor, columns: int = 10, limit: int = 100) -> Fig
 
 def _stretched(x: Tensor) -> Tensor:
     """[n, c, h, w] -> [n, h, w] grey or [n, h, w, 3], in [0, 1]; neither one nor three channels become their mean."""
-    x = x.detach().float().cpu()
+    x = x.detach().float()
     x = x if x.shape[1] in (1, 3) else x.mean(1, keepdim=True)
     flat = x.transpose(0, 1).flatten(1)
-    low, high = (torch.from_numpy(np.percentile(flat.numpy(), q, axis=1)).float().view(1, -1, 1, 1) for q in (1, 99))
+    low, high = (torch.from_numpy(np.percentile(flat.cpu().numpy(), q, axis=1)).to(x).view(1, -1, 1, 1) for q in (1, 99))
     scaled = ((x - low) / (high - low).clamp_min(1e-6)).clamp(0, 1).movedim(1, -1)
     return scaled.squeeze(-1) if x.shape[1] == 1 else scaled
 
@@ -289,7 +289,7 @@ def _edges(axes: Axes, at: Tensor, weights: Tensor) -> None:
     ends = (weights.triu(1) > 0).nonzero()
     if len(ends):
         strength = weights[ends[:, 0], ends[:, 1]] / weights.max()
-        lines: Any = at[ends].numpy()
+        lines: Any = at[ends].cpu().numpy()
         axes.add_collection(LineCollection(lines, linewidths=_list(0.3 + 2.7 * strength), colors="#777777", alpha=0.55))
 
 
@@ -327,7 +327,7 @@ def spring(weights: Tensor, rounds: int = 300) -> Tensor:
     In numpy, since arrays this small are not worth the threads of torch. A few nodes take less than the whole square.
     """
     n, unit = len(weights), len(weights) ** -0.5
-    strength = (weights / weights.max()).double().numpy()
+    strength = (weights / weights.max()).double().cpu().numpy()
     order = np.arange(n)
     at = np.sqrt((order + 0.5) / n)[:, None] * np.stack([np.cos(2.399963 * order), np.sin(2.399963 * order)], 1)
     for heat in np.linspace(0.1, 0.002, rounds):
@@ -336,7 +336,7 @@ def spring(weights: Tensor, rounds: int = 300) -> Tensor:
         move = force.sum(1, keepdims=True) * at - force @ at - 1.5 * unit * at * _length(at)
         at = at + move * np.minimum(heat / _length(move).clip(1e-9), 1)
     at = at - (at.max(0) + at.min(0)) / 2
-    return torch.from_numpy(at * min(1.0, 0.25 / unit) / max(1e-6, float(np.abs(at).max()))).float()
+    return torch.from_numpy(at * min(1.0, 0.25 / unit) / max(1e-6, float(np.abs(at).max()))).to(weights)
 
 
 def _length(vectors: Floats) -> Floats:
@@ -350,7 +350,7 @@ def adjacency(data: GraphData) -> Figure:
     order = data.y.argsort(stable=True)
     weights = _dense(data.adjacency)[order][:, order]
     most = float(weights.max()) or 1.0
-    seen = axes.imshow(weights.numpy(), cmap="viridis", vmin=0, vmax=most, interpolation="nearest" if len(order) < 600 else "auto")
+    seen = axes.imshow(weights.cpu().numpy(), cmap="viridis", vmin=0, vmax=most, interpolation="nearest" if len(order) < 600 else "auto")
     names = sorted(set(_integers(data.y)))
     counts = torch.tensor([int((data.y == label).sum()) for label in names])
     ends = counts.cumsum(0)

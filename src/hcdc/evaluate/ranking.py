@@ -14,12 +14,12 @@ def spearman(a: Tensor, b: Tensor) -> float:
     """Spearman's rank correlation of [n] with [n]; NaN where one of them is constant."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
-        return float(stats.spearmanr(a.numpy(), b.numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+        return float(stats.spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def kendall(a: Tensor, b: Tensor) -> float:
     """Kendall's tau-b."""
-    return float(stats.kendalltau(a.numpy(), b.numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    return float(stats.kendalltau(a.cpu().numpy(), b.cpu().numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def better_half(truth: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, field_validator, model_serializer, model_validator
 from torch import Tensor
 
+from hcdc._device import here
 from hcdc._tensors import digest
 from hcdc.data import Column, Examples, GraphData, ImageData, TableData
 from hcdc.errors import FormatError, HcdcError, RunExistsError
@@ -265,13 +266,14 @@ def library_versions() -> dict[str, str]:
 
 
 def numerics() -> dict[str, str]:
-    """The versions on which the result of a training depends: those of hcdc and torch."""
-    return {name: version(name) for name in ("hcdc", "torch")}
+    """On what the bits of a training depend beside its settings: the versions of hcdc and torch, and a device that is no CPU."""
+    device = here().type
+    return {name: version(name) for name in ("hcdc", "torch")} | ({} if device == "cpu" else {"device": device})
 
 
 def hardware() -> str:
     """The machine in a few words: processor architecture, threads, accelerator."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    device = torch.cuda.get_device_name() if here().type == "cuda" else "no GPU"
     return f"{platform.machine()}, {torch.get_num_threads()} threads, {device}"
 
 

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from hcdc._device import here
 from hcdc.errors import FormatError, HcdcError, RunExistsError
 
 
@@ -111,7 +112,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if sha256 is not None and found != sha256:
         raise FormatError(f"{path} has SHA-256 {found[:12]}…, its card says {sha256[:12]}…; it was truncated or edited")
     try:
-        return safetensors.torch.load(content)
+        return {name: value.to(here()) for name, value in safetensors.torch.load(content).items()}
     except (SafetensorError, ValueError, KeyError) as error:
         raise FormatError(f"{path} is not a whole safetensors file ({error})") from error
 
