@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from hcdc.condense import GCond
+from hcdc.condense import TRAINED_CELLS, CellBank, CellHCDC, GCond
 from hcdc.errors import InputError, SpaceError
-from hcdc.run import GRAPH_METHODS, IMAGE_METHODS, METHODS, condense_source, condensed_at, method_named, task_for
+from hcdc.run import GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Real, Space
 from tests import small
 
@@ -62,3 +62,11 @@ def test_a_set_of_images_is_made_by_name():
     assert made.card.settings["steps"] == 1
     assert made.card.settings["augmentation"] == list(IMAGE_METHODS["dm"].augmentation)
     assert made.train.size == made.val.size == 9
+
+
+def test_hcdc_on_cells_follows_trained_cells_where_there_is_a_cell_to_train() -> None:
+    sampled = method_named("hcdc", "images", space="nasbench201")
+    assert sampled == replace(TRAINED_CELLS, driver=CellBank())
+    assert adjusted(sampled, relaxation="gdas") == sampled
+    assert adjusted(sampled, relaxation="softmax") == replace(CellHCDC(), relaxation="softmax")
+    assert isinstance(method_named("hcdc", "images", space="nasbench201", driver="algorithm1"), CellHCDC)

@@ -19,6 +19,7 @@ from hcdc.condense import (
     KIP,
     RANDOM,
     TM,
+    TRAINED_CELLS,
     Algorithm1,
     Bank,
     Budget,
@@ -113,7 +114,7 @@ def _hcdc_on_cells(steps: int | None, driver: str) -> CellHCDC:
     if driver == "algorithm1":
         updates = CellPaths().updates
         return CellHCDC(driver=CellPaths(repeats=-(-(steps or 2 * updates) // updates)))
-    return CellHCDC(driver=CellBank(steps=steps or CellBank().steps))
+    return replace(TRAINED_CELLS, driver=CellBank(steps=steps or CellBank().steps))
 
 
 def adjusted(
@@ -128,6 +129,8 @@ def adjusted(
     chosen["formation"] = ("formation", None if formation == 1 else formation)
     taught = isinstance(method, ImageCondenser)
     chosen["soft-labels"] = ("teacher" if taught else "soft", (TRAINED if taught else True) if soft_labels else None)
+    if isinstance(method, CellHCDC) and relaxation not in (None, "gdas"):
+        method = replace(CellHCDC(), driver=method.driver)  # a soft architecture is no cell that could be trained on the real data
     known = {each.name for each in fields(method)}  # pyright: ignore[reportArgumentType]
     given = {flag: pair for flag, pair in chosen.items() if pair[1] is not None}
     for flag, (name, value) in given.items():

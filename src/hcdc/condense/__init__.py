@@ -8,7 +8,7 @@ from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_me
 from hcdc.condense.existing import Existing
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
-from hcdc.condense.hcdc_cells import CellBank, CellHCDC, CellPaths
+from hcdc.condense.hcdc_cells import TRAINED_CELLS, CellBank, CellHCDC, CellPaths
 from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
@@ -18,7 +18,8 @@ from hcdc.condense.task import Budget, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "RANDOM", "STRONG", "TM", "Algorithm1", "Bank",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "RANDOM", "STRONG", "TM", "TRAINED_CELLS",
+    "Algorithm1", "Bank",
     "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
     "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",
     "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
