@@ -68,10 +68,14 @@ def test_an_unknown_device_is_refused() -> None:
         pytest.fail("there is none")
 
 
-def test_the_command_line_refuses_both_ray_and_a_device(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["--engine", "ray", "--device", "auto"], "leave one of the two out"), (["--device", "banana"], "must be one of cpu, cuda, auto")],
+)
+def test_the_command_line_refuses_what_no_device_can_do(capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: list[str], said: str) -> None:
     with pytest.raises(SystemExit):
-        main(["condense", "digits", "--size", "20", "--out", str(tmp_path / "a"), "--engine", "ray", "--device", "auto"])
-    assert "leave one of the two out" in capsys.readouterr().err
+        main(["condense", "digits", "--size", "20", "--out", str(tmp_path / "a"), *flags])
+    assert said in capsys.readouterr().err
 
 
 @GPU

@@ -43,26 +43,26 @@ class _Placed(TorchFunctionMode):
 def on(device: str | torch.device) -> Generator[torch.device]:
     """Load, condense, train and judge on `device`; yields it.
 
-    Data that are loaded or taken in, artefacts and checkpoints that are read and tensors that are made inside lie on
+    Data that are loaded, artefacts and checkpoints that are read and tensors that are made inside lie on
     `device`. Random numbers are drawn on the CPU, by generators of their own, and moved, so that a seed draws the same on
     every device; sums in another order round otherwise. "auto" is the GPU where there is one. Raises `InputError` for a
     device that is not there.
     """
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else _known(device))
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device", str(chosen), "torch sees no GPU here", "take cpu, or install a torch built for the GPU")
+    chosen = _known("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else _known(device)
     if chosen == here():
         yield chosen
         return
-    with _Placed(torch.empty(0, device=chosen).device):
+    with _Placed(chosen):
         yield chosen
 
 
 def _known(device: str | torch.device) -> torch.device:
+    """The device of that name, with its number; raises `InputError` where it holds no tensor."""
     try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise InputError("device", str(device), "names no device of torch", "take cpu, cuda or auto") from error
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        seen = f"{torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else "no GPU"
+        raise InputError("device", str(device), f"holds no tensors here; torch sees {seen}", "take cpu, cuda or auto") from error
 
 
 def here() -> torch.device:

@@ -28,6 +28,7 @@ class Answer(NamedTuple):
 
 
 ENGINES = ("local", "ray")
+DEVICES = ("cpu", "cuda", "auto")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Where:
         for name in ("address", "workers"):
             if self.engine == "local" and getattr(self, name) is not None:
                 raise InputError(name, getattr(self, name), "is for the ray engine", "add --engine ray, or leave it out")
+        if self.device.partition(":")[0] not in DEVICES:
+            raise InputError("device", self.device, f"must be one of {', '.join(DEVICES)}", "choose one of these")
         if self.engine != "local" and self.device != "cpu":
             raise InputError("device", self.device, f"is for the local engine; {self.engine} works on CPUs", "leave one of the two out")
 
