@@ -100,7 +100,8 @@ def compared(arguments: argparse.Namespace) -> int:
     def plain() -> list[tuple[float, float]]:
         return [one(task.condensed, hyper["filter"][config], made.train, made.val, seed) for seed, config in pairs]
 
-    one(task.condensed, hyper["filter"][0], made.train, made.val, 0)  # warms up
+    # Both warm up.
+    one(task.condensed, hyper["filter"][0], made.train, made.val, 0)
     retrain(task.condensed._replace(solver=replace(task.condensed.solver, steps=2)), hyper, made.train, {"val": made.val}, seed=0)
     losses, wall, processor = clocked(batched)
     found, plain_wall, plain_processor = clocked(plain)

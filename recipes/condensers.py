@@ -93,9 +93,8 @@ def published(arguments: argparse.Namespace) -> None:
     for name in arguments.methods:
         method, epochs, known = PUBLISHED[name]
         train, steps, seconds = condensed_within(replace(method, both=False), task, arguments.seconds)
-        tried = (accuracy(train, source.splits.test, 128, seed, epochs, method.augmentation) for seed in range(arguments.trainings))
-        found = list(tried)
-        print(f"| {name} | {steps} | {method.length() // 2} | {np.mean(found):.3f} ± {np.std(found):.3f} | {known} | {seconds:.0f} |", flush=True)
+        found = [accuracy(train, source.splits.test, 128, seed, epochs, method.augmentation) for seed in range(arguments.trainings)]
+        print(f"| {name} | {steps} | {method.stretch()} | {np.mean(found):.3f} ± {np.std(found):.3f} | {known} | {seconds:.0f} |", flush=True)
 
 
 def main() -> None:

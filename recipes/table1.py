@@ -9,14 +9,16 @@ and trained on --size images by --recipe: dc-bench is DC-BENCH's protocol (50 ep
 0.001, momentum 0.9, weight decay 3e-4, clipped at 5), long takes batches of 16 at 0.1, which are four times as many steps,
 augmented adds flips and shifts to that; reduced is dc-bench for narrow networks (8 channels) on images of half the side, at a
 fifth of the seconds. HCDC trains on the images of --train-by with the same seed, of Random unless it is said, so that
-"random" is at once the row of equally many random real images as S_val; no cell that it condenses with computes what an evaluated one does.
+"random" is at once the row of equally many random real images as S_val; no cell that it condenses with computes what an
+evaluated one does.
 
 Rows are Spearman's correlations, positive where the set is right, by loss, by accuracy and by soft accuracy (the mean
 probability of the true class) on S_val, against truth (b), the accuracy after 200 epochs in the table, and with --truth-
 steps against truth (a), the same networks trained so many steps on the real training images (50 epochs are 31,250). *Real*
 takes all of --real-val real validation images in the place of S_val: it says whether S_train or S_val is at fault; *train*
-is the loss on S_train itself, the training loss. The pick is by soft accuracy. Everything is kept in --out, condensation
-step by step and training cell by cell: kill it, and the same command goes on. Seconds are of the wall on one thread.
+is the loss on S_train itself, the training loss; *half* the correlation with (b) among the better half of the cells. The pick
+is by soft accuracy. Everything is kept in --out, condensation step by step and training cell by cell: kill it, and the same
+command goes on. Seconds are of the wall on one thread.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ from hcdc.condense import (
     Task,
 )
 from hcdc.data import ImageData, NasBench201Table, Source, Splits, load
-from hcdc.evaluate import CellTrainer, Scores, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
+from hcdc.evaluate import CellTrainer, Scores, better_half, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
 from hcdc.models import NasBench201
 from hcdc.run import IMAGES, condense_source, task_for
 from hcdc.spaces import Cell, sample_cells
@@ -105,8 +107,9 @@ CORRELATIONS = tuple(
     for truth in "ba"
     for read in (*((part, each) for part in ("val", "real") for each in ("loss", "accuracy", "soft")), ("train", "loss"))
 )
-COLUMNS = (*(f"{'' if part == 'val' else f'{part}: '}{reading}, ({truth})" for part, reading, truth in CORRELATIONS), "pick less best, (b)",
-           "condense, s", "a cell, s", "break-even")  # fmt: skip
+HALVES = ("val soft half", "train loss half")
+COLUMNS = (*(f"{'' if part == 'val' else f'{part}: '}{reading}, ({truth})" for part, reading, truth in CORRELATIONS),
+           "soft, half, (b)", "train: loss, half, (b)", "pick less best, (b)", "condense, s", "a cell, s", "break-even")  # fmt: skip
 
 
 class Bench(NamedTuple):
@@ -194,6 +197,8 @@ def correlations(scores: Scores, name: str, bench: Bench) -> dict[str, float]:
     truths = {"b": bench.table} | ({} if bench.truth is None else {"a": bench.truth.accuracy["val"].mean(0)})
     read = {"loss": -scores.loss[name].mean(0), "accuracy": scores.accuracy[name].mean(0), "soft": -scores.criterion[name].mean(0)}
     found = {f"{name} {reading} {letter}": spearman(value, truth) for letter, truth in truths.items() for reading, value in read.items()}
+    half = better_half(-bench.table)
+    found |= {f"{name} {reading} half": spearman(value[half], bench.table[half]) for reading, value in read.items()}
     return found | {f"{name} regret": float(bench.table[int(read["soft"].argmax())] - bench.table.max())}
 
 
@@ -212,7 +217,7 @@ def measured(name: str, bench: Bench, seed: int) -> tuple[dict[str, Any], Scores
 
 def row(name: str, facts: Sequence[dict[str, Any]]) -> str:
     """Means and deviations over condensations."""
-    keys = (*map(" ".join, CORRELATIONS), "val regret", "condense", "cell", "even")
+    keys = (*map(" ".join, CORRELATIONS), *HALVES, "val regret", "condense", "cell", "even")
     shown: list[str] = []
     for key in keys:
         values = torch.tensor([float(fact[key]) for fact in facts if fact.get(key) is not None])

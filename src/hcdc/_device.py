@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -48,11 +48,10 @@ def on(device: str | torch.device) -> Generator[torch.device]:
     every device; sums in another order round otherwise. "auto" is the GPU where there is one. Raises `InputError` for a
     device that is not there.
     """
-    chosen = _known("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else _known(device)
-    if chosen == here():
-        yield chosen
-        return
-    with _Placed(chosen):
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = _known(device)
+    with nullcontext() if chosen == here() else _Placed(chosen):
         yield chosen
 
 
@@ -60,7 +59,7 @@ def _known(device: str | torch.device) -> torch.device:
     """The device of that name, with its number; raises `InputError` where it holds no tensor."""
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         seen = f"{torch.cuda.device_count()} GPUs" if torch.cuda.is_available() else "no GPU"
         raise InputError("device", str(device), f"holds no tensors here; torch sees {seen}", "take cpu, cuda or auto") from error
 

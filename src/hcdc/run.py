@@ -70,13 +70,21 @@ CELLS = "nasbench201"
 
 
 def method_named(
-    name: str, kind: str = "graph", *, steps: int | None = None, driver: str = "bank", neighbours: int | None = None, space: str | None = None
+    name: str,
+    kind: str = "graph",
+    *,
+    steps: int | None = None,
+    driver: str = "bank",
+    neighbours: int | None = None,
+    space: str | None = None,
+    relaxation: RelaxationName | None = None,
 ) -> Condenser:
     """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples") and, for hcdc,
     for the `space`.
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
     and tm; random learns nothing.
+    `relaxation` says how `adjusted` will relax architecture parameters (hcdc on cells).
     `neighbours` bounds how many of a node's neighbours hcdc reads for a real hypergradient; None reads all.
     """
     if steps is not None and steps < 1:
@@ -101,7 +109,7 @@ def method_named(
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
     if kind == "images" and space == CELLS:
-        return _hcdc_on_cells(steps, driver)
+        return _hcdc_on_cells(steps, driver, relaxation)
     measure = Measure(neighbours=neighbours)
     if driver == "algorithm1":
         return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
@@ -110,11 +118,12 @@ def method_named(
     return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
 
 
-def _hcdc_on_cells(steps: int | None, driver: str) -> CellHCDC:
+def _hcdc_on_cells(steps: int | None, driver: str, relaxation: RelaxationName | None) -> CellHCDC:
     if driver == "algorithm1":
         updates = CellPaths().updates
         return CellHCDC(driver=CellPaths(repeats=-(-(steps or 2 * updates) // updates)))
-    return replace(TRAINED_CELLS, driver=CellBank(steps=steps or CellBank().steps))
+    soft = relaxation not in (None, CellHCDC.relaxation)  # computes no single cell that could be trained on the real data
+    return replace(CellHCDC() if soft else TRAINED_CELLS, driver=CellBank(steps=steps or CellBank().steps))
 
 
 def adjusted(
@@ -129,8 +138,6 @@ def adjusted(
     chosen["formation"] = ("formation", None if formation == 1 else formation)
     taught = isinstance(method, ImageCondenser)
     chosen["soft-labels"] = ("teacher" if taught else "soft", (TRAINED if taught else True) if soft_labels else None)
-    if isinstance(method, CellHCDC) and relaxation not in (None, "gdas"):
-        method = replace(CellHCDC(), driver=method.driver)  # a soft architecture is no cell that could be trained on the real data
     known = {each.name for each in fields(method)}  # pyright: ignore[reportArgumentType]
     given = {flag: pair for flag, pair in chosen.items() if pair[1] is not None}
     for flag, (name, value) in given.items():

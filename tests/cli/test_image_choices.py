@@ -55,7 +55,7 @@ def test_cells_end_to_end(capsys, cifar10):
     assert code == 0
     assert "GiB of memory" in progress
     history = json.loads(text)["history"]
-    assert {"values_loss", "accuracy_loss"} <= set(history[-1])
+    assert {"alignment_loss", "values_loss", "accuracy_loss"} <= set(history[-1])
     code, text, _ = run(capsys, "evaluate", second, "--configs", "4", "--seeds", "1", *root, "--json")
     assert code == 0
     facts = json.loads(text)

@@ -160,6 +160,7 @@ def _read(request: Condense) -> tuple[Source, Condenser, Task]:
     source = load(request.data, request.root, download=request.download)
     settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours, "space": request.space}
     choices = dict(request.images)
+    settings["relaxation"] = choices.get("relaxation")
     folder = choices.pop("train_from", None)
     train = None if folder is None else train_from(folder, source)
     method = adjusted(method_named(request.method, source.kind, **settings), train=train, **choices)

@@ -112,9 +112,11 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if sha256 is not None and found != sha256:
         raise FormatError(f"{path} has SHA-256 {found[:12]}…, its card says {sha256[:12]}…; it was truncated or edited")
     try:
-        return {name: value.to(here()) for name, value in safetensors.torch.load(content).items()}
+        tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise FormatError(f"{path} is not a whole safetensors file ({error})") from error
+    device = here()
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 @contextlib.contextmanager
