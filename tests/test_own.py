@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 
 import datasets
 import pandas
@@ -39,6 +40,15 @@ def arrays(classes=3):
     y = torch.arange(60) % 3
     x = torch.randn(60, 4, generator=generator) + torch.eye(3, 4)[y] * 2
     return [(x[at : at + 20], y[at : at + 20] if classes else y[at : at + 20] * 0.7) for at in (0, 20, 40)]
+
+
+def test_progress_is_shown_to_those_who_ask(capsys):
+    train, val, test = arrays()
+    settings = SMALL | {"method": replace(METHOD, driver=replace(METHOD.driver, steps=2))}
+    for progress in (False, True):
+        condense_model(Net, train, val, **settings, progress=progress).evaluate(test, configs=4, seeds=1)
+        shown = capsys.readouterr().err
+        assert ("learning S_val" in shown) == ("training on full data" in shown) == progress
 
 
 def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 from torch import nn
 
+from hcdc._progress import Progress, bar
 from hcdc._typing import Config
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
-from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted
+from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted, staged
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
@@ -38,6 +40,7 @@ class Settings(TypedDict, total=False):
     small: Solver
     full: Solver
     pilot: int
+    progress: bool
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Own:
     intake: Intake | None
     test: Any
     pilot: Pilot | None
+    progress: bool = False
 
     def check(self, *, timed: bool = True) -> Checkup:
         """What would break, and what the run will cost."""
@@ -61,14 +65,17 @@ class Own:
         self.check(timed=False).demand()
         if self.pilot is None or not isinstance(self.method, HCDC):
             return Calibrated(self._condensed(callbacks), self)
-        chosen = self.pilot(self.task, self.method)
+        with bar(f"trying {self.pilot.configs} configurations on the full data", shown=self.progress):
+            chosen = self.pilot(self.task, self.method)
         made = replace(self, task=chosen.task, method=chosen.method)
         condensed = made._condensed(callbacks)
         more = {"pilot": _pilot_card(self.pilot, chosen), "seconds": condensed.card.seconds + chosen.seconds}
         return Calibrated(replace(condensed, card=condensed.card.model_copy(update=more)), made)
 
     def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
-        return condense(fitted(self.method, self.task), self.task, self.card, callbacks=callbacks)
+        method = fitted(self.method, self.task)
+        with bar(f"condensing with {method.name}", shown=self.progress) as told:
+            return condense(method, self.task, self.card, callbacks=[*callbacks, staged(method, told)])
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,8 @@ class Calibrated:
         """The same with what `Probe` says in the card; test data is not looked at, and none is needed."""
         real = self.made.task.real
         source = Source(self.made.card.name, Splits(real.train, real.val, None), fingerprint(real))
-        return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, problem=self.made.problem))
+        with self._training() as told:
+            return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, told, self.made.problem))
 
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
         """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.
@@ -128,9 +136,15 @@ class Calibrated:
         else:
             held = self.made.intake.read(test, "test")
         source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
-        found = Judge(configs, seeds, config_seed)(self.condensed, source, problem=self.made.problem)
+        with self._training() as told:
+            found = Judge(configs, seeds, config_seed)(self.condensed, source, told, self.made.problem)
         judged = verdict(found.facts)
         return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
+
+    @contextmanager
+    def _training(self) -> Generator[Progress]:
+        with bar("training", shown=self.made.progress) as told:
+            yield lambda label, done, total: told(f"training on {label}", done, total)
 
 
 def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None, *, space: Space, size: int, **settings: Unpack[Settings]) -> Own:
@@ -143,7 +157,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam` or `SGD`
     that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
     on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
-    (see `Pilot`), or 0. Raises `DataError`, `SpaceError`, `InputError` for
+    (see `Pilot`), or 0; `progress`, to show bars on stderr. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
@@ -161,7 +175,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
     card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
-    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings))
+    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings), settings.get("progress", False))
 
 
 def condense_model(

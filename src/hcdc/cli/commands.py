@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hcdc._progress import bar
 from hcdc.engine import Engine, local
 from hcdc.errors import FormatError, InputError, RunExistsError
 
@@ -29,6 +30,8 @@ class Answer(NamedTuple):
 
 ENGINES = ("local", "ray")
 DEVICES = ("cpu", "cuda", "auto")
+NAMED = 8
+"""Axes of a space that are listed for a person."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Condense:
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.cli.probing import look
-    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory
+    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory, staged
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
@@ -139,11 +142,11 @@ def condense(request: Condense) -> Answer:
     line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
-    sys.stderr.write(line + "\n")
-    with locked(request.out), request.where.opened() as engine, bar(f"condensing {source.name} with {method.name}") as update:
+    sys.stderr.write(f"{line}; for an estimate of the time: hcdc doctor, with the same options\n")
+    with locked(request.out), request.where.opened() as engine, bar(f"condensing {source.name} with {method.name}") as told:
         _refuse_a_run(request, checkpoint.exists)
         task = replace(task, engine=engine)
-        condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[lambda done, total, metrics: update(done, total)])
+        condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[staged(method, told)])
         condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
@@ -214,14 +217,14 @@ def evaluate(request: Evaluate) -> Answer:
     condensed = opened(folder)
     source = load(condensed.card.data.name, request.root)
     trials = trials_of(folder)
-    with locked(folder), request.where.opened() as engine, bar("training") as update:
+    with locked(folder), request.where.opened() as engine, bar("training") as told:
         judge = replace(judge, engine=engine)
-        evaluation = judge(condensed, source, lambda label, done, total: update(done, total, f"training on {label}"))
+        evaluation = judge(condensed, source, lambda label, done, total: told(f"training on {label}", done, total))
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        update(0, 1, "comparing hypergradients")
+        told("comparing hypergradients", 0, 1)
         found = align(condensed, source)
-        update(1, 1, "comparing hypergradients")
+        told("comparing hypergradients", 1, 1)
         report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
@@ -252,7 +255,7 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
-        f"  space: {', '.join(card.space)}; family: {family}",
+        f"  space: {_few(card.space)}; family: {family}",
     ]
     if card.pilot is not None:
         lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
@@ -270,6 +273,12 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
     return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
+
+
+def _few(names: Collection[str]) -> str:
+    """No more of the `names` than a line holds."""
+    listed = list(names)
+    return ", ".join(listed if len(listed) <= NAMED else [*listed[: NAMED - 1], f"and {len(listed) - NAMED + 1} more"])
 
 
 def _looked_at(card: Card) -> list[str]:
@@ -334,26 +343,3 @@ def trials_of(folder: Path) -> list[Any]:
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error
     return ranked(found)
-
-
-@contextlib.contextmanager
-def bar(label: str) -> Generator[Callable[..., None]]:
-    """A progress bar on stderr: update(done, total, new label or None)."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=None)
-
-        def update(done: int, total: int, description: str | None = None) -> None:
-            progress.update(task, completed=done, total=total, description=description or label)
-
-        yield update

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hcdc.cli.commands import Answer, Where, bar, opened, show
+from hcdc._progress import bar
+from hcdc.cli.commands import Answer, Where, opened, show
 
 if TYPE_CHECKING:
     from hcdc.data import Source
@@ -59,7 +60,7 @@ def look(folder: Path, condensed: Condensed, source: Source, engine: Engine) -> 
 def _take(probe: Probe, folder: Path, condensed: Condensed, source: Source, engine: Engine) -> None:
     from hcdc.store import amend_card
 
-    with bar("probing") as update:
+    with bar("probing") as told:
         probe = replace(probe, engine=engine)
-        found = probe(condensed, source, lambda label, done, total: update(done, total, f"probing on {label}"))
+        found = probe(condensed, source, lambda label, done, total: told(f"probing on {label}", done, total))
     amend_card(folder, probe=found.card.probe)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcdc.cli.commands import Answer, Where, bar, opened
+from hcdc._progress import bar
+from hcdc.cli.commands import Answer, Where, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
@@ -74,8 +76,9 @@ def search(request: Search) -> Answer:
         found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
     guarded = None
     if guard is not None and source is not None:
-        with bar("training on the full data") as update:
-            guarded = guard(condensed, source, found, space=objective.space, progress=update)
+        label = "training on the full data"
+        with bar(label) as told:
+            guarded = guard(condensed, source, found, space=objective.space, progress=partial(told, label))
     facts = _facts(request, condensed, found, guarded)
     write_json(folder / f"search-{request.algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:

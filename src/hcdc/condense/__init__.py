@@ -1,5 +1,6 @@
 """Methods that make a small synthetic training and validation set."""
 
+from hcdc.condense.calibration import staged
 from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_last
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
@@ -11,10 +12,10 @@ from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
 from hcdc.condense.hcdc_cells import TRAINED_CELLS, CellBank, CellHCDC, CellPaths
 from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
-from hcdc.condense.loop import Callback, condense, recipe_from_card, recipes_of
+from hcdc.condense.loop import condense, recipe_from_card, recipes_of
 from hcdc.condense.pilot import Choice, Pilot, Tried
 from hcdc.condense.points import Measure, Points, total_derivative
-from hcdc.condense.task import Budget, Condenser, Task, default_recipes
+from hcdc.condense.task import Budget, Callback, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
@@ -22,5 +23,5 @@ __all__ = [
     "Algorithm1", "Bank",
     "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
     "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",
-    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "timed", "total_derivative",
+    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "staged", "timed", "total_derivative",
 ]  # fmt: skip

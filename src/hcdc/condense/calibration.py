@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hcdc._progress import Progress
 from hcdc._tensors import TensorDict, under
 from hcdc.condense.optimise import not_finite
-from hcdc.condense.task import Condenser, Task
+from hcdc.condense.task import Callback, Condenser, Task
 from hcdc.errors import ConvergenceError
 from hcdc.store import Groups
 
@@ -54,8 +55,12 @@ class Calibration(ABC):
     def learn(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         """Step `number` of S_val."""
 
+    def stages(self) -> dict[str, int]:
+        """How many steps each part of a run has, in their order."""
+        return {"making S_train": self.train.length(), "measuring points": self.measurements(), "learning S_val": self.updates()}
+
     def length(self) -> int:
-        return self.train.length() + self.measurements() + self.updates()
+        return sum(self.stages().values())
 
     def begun(self, task: Task) -> Groups:
         """The state before the first step, but for S_val."""
@@ -82,6 +87,21 @@ class Calibration(ABC):
         if broken:
             return state | {"moments": {}, "health": _rejected(state["health"], number, broken)}
         return state | {"val": val(tensors), "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}
+
+
+def staged(method: Condenser, progress: Progress) -> Callback:
+    """A callback of `condense` that tells `progress` of each stage by itself, since a step of one may take as long as a hundred
+    of another."""
+    stages = method.stages() if isinstance(method, Calibration) else {f"condensing with {method.name}": method.length()}
+
+    def told(done: int, total: int, metrics: dict[str, float]) -> None:
+        for stage, steps in stages.items():
+            if done <= steps:
+                progress(stage, done, steps)
+                return
+            done -= steps
+
+    return told
 
 
 def log(value: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
 from hcdc.condense.optimise import not_finite
-from hcdc.condense.task import Condenser, Task
+from hcdc.condense.task import Callback, Condenser, Task
 from hcdc.errors import ConvergenceError, FormatError, HcdcError, InputError
 from hcdc.models import Classifier, ModuleProblem, problem_from_card, problem_to_card
 from hcdc.store import (
@@ -25,9 +25,6 @@ from hcdc.store import (
     library_versions,
     space_to_card,
 )
-
-Callback = Callable[[int, int, dict[str, float]], None]
-"""Called after each step with (steps done, steps in all, metrics)."""
 
 RECORDS = 200
 SOLVERS: dict[str, type[Solver]] = {"Adam": Adam, "SGD": SGD}

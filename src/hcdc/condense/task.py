@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,9 @@ from hcdc.errors import InputError
 from hcdc.models import NasBench201, problem_for
 from hcdc.spaces import Space
 from hcdc.store import Groups
+
+Callback = Callable[[int, int, dict[str, float]], None]
+"""Called after each step of a condensation with (steps done, steps in all, metrics)."""
 
 CELL_EPOCHS = 50
 """Of a cell of NAS-Bench-201 on S, as in DC-BENCH."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from hcdc._progress import Progress
 from hcdc._tensors import take
 from hcdc._typing import Hyper
 from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipes_of
@@ -29,9 +30,6 @@ from hcdc.evaluate.retrain import retrain, slices
 from hcdc.evaluate.scores import Scores
 from hcdc.models import ModuleProblem, batch_of
 from hcdc.store import Condensed, Ledger, numerics
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is trained, trainings done, trainings in all)."""
 
 RecipeName = Literal["condensed", "full"]
 

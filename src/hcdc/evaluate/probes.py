@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hcdc._progress import Progress
 from hcdc._tensors import batch_size, ravel, take
 from hcdc._typing import Hyper
 from hcdc.bilevel import Recipe
@@ -17,7 +18,7 @@ from hcdc.condense import recipes_of, timed
 from hcdc.data import Source
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
-from hcdc.evaluate.evaluation import Judge, Progress, check_source
+from hcdc.evaluate.evaluation import Judge, check_source
 from hcdc.evaluate.retrain import measure, retrain, slices, trained
 from hcdc.evaluate.verdict import light_of
 from hcdc.models import ModuleProblem

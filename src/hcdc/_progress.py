@@ -1,0 +1,34 @@
+"""How far long work has come: who wants to know, and a bar on stderr for those who watch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, pieces done, pieces in all)."""
+
+
+@contextlib.contextmanager
+def bar(label: str, *, shown: bool = True) -> Generator[Progress]:
+    """A bar that moves as it is told, by the pace of what is done now: it starts anew with every new label."""
+    if not shown:
+        yield lambda label, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(label, total=None)
+        current = label
+
+        def told(label: str, done: int, total: int) -> None:
+            nonlocal current
+            if label != current:
+                bars.reset(task, description=label)
+                current = label
+            bars.update(task, completed=done, total=total)
+
+        yield told
