@@ -10,8 +10,11 @@ Progress = Callable[[str, int, int], None]
 
 
 @contextlib.contextmanager
-def bar(label: str, *, shown: bool = True) -> Generator[Progress]:
-    """A bar that moves as it is told, by the pace of what is done now: it starts anew with every new label."""
+def bar(label: str, *, prefix: str = "", shown: bool = True) -> Generator[Progress]:
+    """A bar that moves as it is told, by the pace of what is done now: it starts anew with every new label.
+
+    It begins as `label`, and calls what it is told of by `prefix` and the name given.
+    """
     if not shown:
         yield lambda label, done, total: None
         return
@@ -22,13 +25,10 @@ def bar(label: str, *, shown: bool = True) -> Generator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(label, total=None)
-        current = label
 
-        def told(label: str, done: int, total: int) -> None:
-            nonlocal current
-            if label != current:
-                bars.reset(task, description=label)
-                current = label
+        def told(name: str, done: int, total: int) -> None:
+            if bars.tasks[0].description != prefix + name:
+                bars.reset(task, description=prefix + name)
             bars.update(task, completed=done, total=total)
 
         yield told

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast
 
 from torch import nn
 
-from hcdc._progress import Progress, bar
+from hcdc._progress import bar
 from hcdc._typing import Config
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
 from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted, staged
@@ -74,8 +73,9 @@ class Own:
 
     def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
         method = fitted(self.method, self.task)
-        with bar(f"condensing with {method.name}", shown=self.progress) as told:
-            return condense(method, self.task, self.card, callbacks=[*callbacks, staged(method, told)])
+        label = f"condensing with {method.name}"
+        with bar(label, shown=self.progress) as told:
+            return condense(method, self.task, self.card, callbacks=[*callbacks, staged(method, told, label)])
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Calibrated:
         """The same with what `Probe` says in the card; test data is not looked at, and none is needed."""
         real = self.made.task.real
         source = Source(self.made.card.name, Splits(real.train, real.val, None), fingerprint(real))
-        with self._training() as told:
+        with bar("training", prefix="training on ", shown=self.made.progress) as told:
             return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, told, self.made.problem))
 
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
@@ -136,15 +136,10 @@ class Calibrated:
         else:
             held = self.made.intake.read(test, "test")
         source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
-        with self._training() as told:
+        with bar("training", prefix="training on ", shown=self.made.progress) as told:
             found = Judge(configs, seeds, config_seed)(self.condensed, source, told, self.made.problem)
         judged = verdict(found.facts)
         return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
-
-    @contextmanager
-    def _training(self) -> Generator[Progress]:
-        with bar("training", shown=self.made.progress) as told:
-            yield lambda label, done, total: told(f"training on {label}", done, total)
 
 
 def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None, *, space: Space, size: int, **settings: Unpack[Settings]) -> Own:

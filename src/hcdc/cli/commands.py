@@ -143,10 +143,11 @@ def condense(request: Condense) -> Answer:
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
     sys.stderr.write(f"{line}; for an estimate of the time: hcdc doctor, with the same options\n")
-    with locked(request.out), request.where.opened() as engine, bar(f"condensing {source.name} with {method.name}") as told:
+    label = f"condensing {source.name} with {method.name}"
+    with locked(request.out), request.where.opened() as engine, bar(label) as told:
         _refuse_a_run(request, checkpoint.exists)
         task = replace(task, engine=engine)
-        condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[staged(method, told)])
+        condensed = condense_source(source, task, method, checkpoint=checkpoint, callbacks=[staged(method, told, label)])
         condensed = replace(condensed, card=condensed.card.model_copy(update={"command": request.line()}))
         condensed.save(request.out)
         checkpoint.remove()
@@ -217,14 +218,15 @@ def evaluate(request: Evaluate) -> Answer:
     condensed = opened(folder)
     source = load(condensed.card.data.name, request.root)
     trials = trials_of(folder)
-    with locked(folder), request.where.opened() as engine, bar("training") as told:
+    with locked(folder), request.where.opened() as engine:
         judge = replace(judge, engine=engine)
-        evaluation = judge(condensed, source, lambda label, done, total: told(f"training on {label}", done, total))
+        with bar("training", prefix="training on ") as told:
+            evaluation = judge(condensed, source, told)
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        told("comparing hypergradients", 0, 1)
-        found = align(condensed, source)
-        told("comparing hypergradients", 1, 1)
+        with bar("comparing hypergradients") as told:
+            found = align(condensed, source)
+            told("comparing hypergradients", 1, 1)
         report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))

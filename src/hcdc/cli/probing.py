@@ -60,7 +60,6 @@ def look(folder: Path, condensed: Condensed, source: Source, engine: Engine) -> 
 def _take(probe: Probe, folder: Path, condensed: Condensed, source: Source, engine: Engine) -> None:
     from hcdc.store import amend_card
 
-    with bar("probing") as told:
-        probe = replace(probe, engine=engine)
-        found = probe(condensed, source, lambda label, done, total: told(f"probing on {label}", done, total))
+    with bar("probing", prefix="probing on ") as told:
+        found = replace(probe, engine=engine)(condensed, source, told)
     amend_card(folder, probe=found.card.probe)

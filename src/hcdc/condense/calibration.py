@@ -89,10 +89,10 @@ class Calibration(ABC):
         return state | {"val": val(tensors), "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}
 
 
-def staged(method: Condenser, progress: Progress) -> Callback:
+def staged(method: Condenser, progress: Progress, label: str) -> Callback:
     """A callback of `condense` that tells `progress` of each stage by itself, since a step of one may take as long as a hundred
-    of another."""
-    stages = method.stages() if isinstance(method, Calibration) else {f"condensing with {method.name}": method.length()}
+    of another; a method of one stage goes by `label`."""
+    stages = method.stages() if isinstance(method, Calibration) else {label: method.length()}
 
     def told(done: int, total: int, metrics: dict[str, float]) -> None:
         for stage, steps in stages.items():
