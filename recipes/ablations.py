@@ -15,7 +15,7 @@ from typing import Any
 
 from kept import figures, slug
 
-from hcdc.bilevel import CG, Implicit, Neumann, Nystrom
+from hcdc.bilevel import CG, Adam, Implicit, Neumann, Nystrom, Recipe
 from hcdc.condense import GCOND_X, HCDC, STRONG, Algorithm1, Bank, Condenser, Coreset, GCond, Measure, Task
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
@@ -72,6 +72,10 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "weight decay on S 2e-4": {"weight_decay": 2e-4},
     "dropout 0.5 on S, as on T": {"dropout": 0.5},
 }
+SOLVERS: dict[str, Adam] = {
+    "S trained at 0.02": Adam(200, 0.02),
+    "S trained at 0.03": Adam(200, 0.03),
+}
 """Changes to how S is trained."""
 VAL_SIZES = {"S_val of 98 nodes": 98}
 
@@ -87,8 +91,8 @@ def measured(name: str, source: Source, size: int, seed: int, judges: list[Judge
 def task_of(name: str, source: Source, size: int, seed: int) -> Task:
     """The task of one variant: the recipe of S may differ."""
     task = task_for(source, size=size, val_size=VAL_SIZES.get(name), seed=seed)
-    problem: Any = task.condensed.problem
-    return replace(task, condensed=task.condensed._replace(problem=replace(problem, **PROBLEMS.get(name, {}))))
+    problem: Any = replace(task.condensed.problem, **PROBLEMS.get(name, {}))
+    return replace(task, condensed=Recipe(problem, SOLVERS.get(name, task.condensed.solver)))
 
 
 def main() -> None:
@@ -98,7 +102,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--config-seeds", type=int, nargs="+", default=[1001, 1002, 1003])
     parser.add_argument("--trainings", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=[*VARIANTS, *PROBLEMS, *VAL_SIZES])
+    parser.add_argument("--only", nargs="+", default=[*VARIANTS, *PROBLEMS, *SOLVERS, *VAL_SIZES])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     arguments = parser.parse_args()
     source = load(arguments.data)

@@ -67,6 +67,18 @@ def test_parts_of_three_graphs_are_given_one_by_one() -> None:
     assert int(to_pyg(splits.val).mask.sum()) == int(splits.val.mask.sum())
 
 
+def again(value: Tensor | Sparse) -> Tensor | Sparse:
+    return Sparse.from_coo(*value.coo(), tuple(value.shape)) if isinstance(value, Sparse) else value.clone()
+
+
+@pytest.mark.parametrize("splits", [small.graph(), sparse(small.graph())], ids=["dense features", "sparse features"])
+def test_equal_parts_need_not_share_their_memory(splits: Splits[GraphData]) -> None:
+    apart = Splits(*(part.replace(x=again(part.x), adjacency=again(part.adjacency)) for part in splits))
+    assert all(same(part, expected) for part, expected in zip(from_pyg(to_pyg(apart)), splits, strict=True))
+    with pytest.raises(DataError, match="three parts of one graph"):
+        to_pyg(apart._replace(val=apart.val.replace(x=apart.val.x @ torch.full((apart.val.num_features,) * 2, 0.5))))
+
+
 def test_weights_of_real_edges_are_refused_and_not_dropped() -> None:
     data = to_pyg(small.graph())
     data.edge_weight = torch.ones(data.edge_index.shape[1])

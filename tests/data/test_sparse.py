@@ -103,6 +103,14 @@ def test_conversion(sparse: Sparse) -> None:
     single = sparse.to(dtype=torch.float32)
     assert single.dense().dtype == single.T.dense().dtype == torch.float32
     assert torch.equal(single.dense(), MATRIX.float())
+    assert sparse.to(dtype=torch.float64) is sparse.to("cpu") is sparse
+
+
+def test_what_is_moved_twice_is_moved_once(sparse: Sparse) -> None:
+    """So that the three parts of a graph share its matrices on another device too."""
+    single = sparse.to(dtype=torch.float32)
+    assert sparse.to(dtype=torch.float32) is single
+    assert sparse.to(dtype=torch.float16) is not single
 
 
 def test_scaled(sparse: Sparse) -> None:

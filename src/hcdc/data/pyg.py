@@ -49,13 +49,21 @@ def to_pyg(graph: GraphData | Splits[GraphData]) -> Data:
         raise MissingExtraError("torch_geometric", "graphs") from error
     if isinstance(graph, GraphData):
         return Data(**_edges(graph), x=_dense(graph.x), y=graph.y, mask=graph.mask, num_classes=graph.num_classes)
-    if any(part.x is not graph.train.x or part.adjacency is not graph.train.adjacency for part in graph):
+    if not all(_same(part.x, graph.train.x) and _same(part.adjacency, graph.train.adjacency) for part in graph):
         raise DataError("graph", "three graphs", "must be three parts of one graph", "give to_pyg one part after the other")
     y = torch.full_like(graph.train.y, HIDDEN)
     for part in graph:
         y = torch.where(part.mask, part.y, y)
     masks = {f"{name}_mask": part.mask for name, part in graph._asdict().items()}
     return Data(**_edges(graph.train), **masks, x=_dense(graph.train.x), y=y, num_classes=graph.train.num_classes)
+
+
+def _same(one: Tensor | Sparse, other: Tensor | Sparse) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, Sparse) and isinstance(other, Sparse):
+        return one.shape == other.shape and all(map(torch.equal, one.coo(), other.coo()))
+    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
 
 
 def _edges(graph: GraphData) -> dict[str, Tensor]:

@@ -30,14 +30,16 @@ class Sparse:
             raise TypeError(f"`csr` has layout {csr.layout}; build it with Sparse.from_coo or Sparse.from_dense")
         self.csr = csr
         self._parts = _parts_of(csr)
+        self._copies: weakref.WeakValueDictionary[Any, Sparse] = weakref.WeakValueDictionary()
         self.T = self if symmetric else transposed or Sparse(csr.to_sparse_coo().t().coalesce().to_sparse_csr(), self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_parts")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_index", "_parts", "_copies")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._parts = _parts_of(self.csr)
+        self._copies = weakref.WeakValueDictionary()
 
     @classmethod
     def from_coo(cls, index: Tensor, values: Tensor, shape: tuple[int, int]) -> Sparse:
@@ -75,11 +77,14 @@ class Sparse:
         return index, self._parts[2]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Sparse:
-        moved = self.csr.to(device=device, dtype=dtype)
-        if moved is self.csr:
-            return self
-        made = Sparse(moved, symmetric=self.T is self)
-        made.unit = self.unit
+        """A copy, or this matrix where it is of that kind; while someone holds the copy, others are given the same one."""
+        made = self._copies.get((device, dtype))
+        if made is None:
+            moved = self.csr.to(device=device, dtype=dtype)
+            if moved is self.csr:
+                return self
+            made = self._copies[device, dtype] = Sparse(moved, symmetric=self.T is self)
+            made.unit = self.unit
         return made
 
     def dense(self) -> Tensor:
