@@ -199,6 +199,7 @@ BAD = {
     "a dictionary for a space": (lambda: own(Net, TRAIN, VAL, space={"gate": 1}, size=6), "must be a hcdc.Space"),
     "a setting misspelt": (lambda: own(Net, TRAIN, VAL, **SMALL, sead=1), r"`settings` = \['sead'\]"),
     "too many examples": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": 99}), "`size` = 99"),
+    "progress that is no yes or no": (lambda: own(Net, TRAIN, VAL, **SMALL, progress="yes"), "`progress` = 'yes': must be True or False"),
     "a size in quotes": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": "6"}), "`size` = '6': must be a whole number"),
     "a number for a solver": (lambda: own(Net, TRAIN, VAL, **SMALL | {"small": 100}), "`small` = 100"),
     "a pilot of three": (lambda: own(Net, TRAIN, VAL, space=SPACE, size=6, pilot=3), "`pilot` = 3"),

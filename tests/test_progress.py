@@ -43,6 +43,12 @@ def test_what_a_bar_is_told_of_has_its_prefix(capsys):
     assert "training on full data" in capsys.readouterr().err
 
 
+def test_names_are_no_markup(capsys):
+    with bar("condensing data[red]") as told:
+        told("condensing data[red]", 1, 2)
+    assert "data[red]" in capsys.readouterr().err
+
+
 def test_a_bar_that_is_not_shown_writes_nothing(capsys):
     with bar("first", shown=False) as told:
         told("second", 1, 4)

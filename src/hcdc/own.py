@@ -200,6 +200,8 @@ def _check_types(given: Mapping[str, Any]) -> None:
         value = given.get(name, 0)
         if not isinstance(value, int) or isinstance(value, bool):
             raise InputError(name, value, "must be a whole number", "write it without quotes and without a point")
+    if not isinstance(given.get("progress", False), bool):
+        raise InputError("progress", given["progress"], "must be True or False", "write one of them")
     for name in ("small", "full"):
         if name in given and not isinstance(given[name], Adam | SGD):
             raise InputError(name, given[name], "must say how a configuration is trained", "write hcdc.Adam(150, 0.01), steps and rate")

@@ -74,9 +74,9 @@ def test_a_training_that_diverged_is_no_measure_of_noise():
 def test_the_best_are_trained_on_the_full_data_in_the_order_of_s(condensed, trials, monkeypatch):
     seen = []
     monkeypatch.setattr(Guarded, "settled", lambda self: False)
-    result = Guard(keep=3, seeds=2)(condensed, SOURCE, trials, progress=lambda done, total: seen.append((done, total)))
+    result = Guard(keep=3, seeds=2)(condensed, SOURCE, trials, progress=lambda *told: seen.append(told))
     assert [each.trial for each in result.candidates] == sorted(trials, key=lambda trial: trial.score)[:3]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [("the full data", done, 3) for done in (1, 2, 3)]
     splits, task = SOURCE.splits, small.task()
     for each in result.candidates:
         hyper = condensed.space.relax_all([each.trial.config])

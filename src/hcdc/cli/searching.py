@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +75,8 @@ def search(request: Search) -> Answer:
         found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
     guarded = None
     if guard is not None and source is not None:
-        label = "training on the full data"
-        with bar(label) as told:
-            guarded = guard(condensed, source, found, space=objective.space, progress=partial(told, label))
+        with bar("training", prefix="training on ") as told:
+            guarded = guard(condensed, source, found, space=objective.space, progress=told)
     facts = _facts(request, condensed, found, guarded)
     write_json(folder / f"search-{request.algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:

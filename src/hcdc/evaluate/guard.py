@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 
+from hcdc._progress import Progress
 from hcdc.bilevel import WORST
 from hcdc.condense import recipes_of
 from hcdc.data import Source
@@ -124,7 +125,7 @@ class Guard:
         trials: Sequence[Trial],
         *,
         space: Space | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Guarded:
         """`space` is the one that was searched (None: that of `condensed`).
 
@@ -142,7 +143,7 @@ class Guard:
             real = tuple(float(value) for value in judged[:, 0])
             found = Guarded((*found.candidates, Candidate(trial, real)), found.seconds + scores.seconds)
             if progress is not None:
-                progress(number, len(kept))
+                progress("the full data", number, len(kept))
             if number < len(kept) and found.settled():
                 return Guarded(found.candidates, found.seconds, stopped=True)
         return found
