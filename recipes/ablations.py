@@ -68,7 +68,7 @@ VARIANTS: dict[str, Condenser] = {
 }
 PROBLEMS: dict[str, dict[str, Any]] = {
     "read by its loss": {"criterion": "loss"},
-    "weight decay on S 5e-4, as on T": {"weight_decay": 5e-4},
+    "weight decay on S 3e-4": {"weight_decay": 3e-4},
     "weight decay on S 2e-4": {"weight_decay": 2e-4},
     "dropout 0.5 on S, as on T": {"dropout": 0.5},
 }

@@ -94,12 +94,12 @@ def default_recipes(data: Any, family: str | None = None, *, size: int = 500, **
     Where there are classes, S is read by its soft accuracy, which hcdc calibrates to the real accuracy; T by its loss.
 
     Graphs: on T 200 steps at 0.01, weight decay 5e-4 and dropout 0.5 (Kipf and Welling 2016); on S the same number of
-    steps at 0.05, nearer to the optimum that implicit differentiation assumes, weight decay 3e-4, and no dropout, which
-    on a few dozen nodes is mostly noise. Measured in `docs/ablations.md`. Cells of NAS-Bench-201: on S the recipe of
+    steps at 0.05, nearer to the optimum that implicit differentiation assumes, and no dropout, which on a few dozen nodes
+    is mostly noise. Measured in `docs/ablations.md`. Cells of NAS-Bench-201: on S the recipe of
     DC-BENCH, 50 epochs of `size` images in batches of 64; on T as many steps at a rate of 0.1.
     """
     problem: Any = problem_for(data, family, **settings)
-    own: dict[str, Any] = {"dropout": 0.0, "weight_decay": 3e-4} if isinstance(data, GraphData) else {}
+    own: dict[str, Any] = {"dropout": 0.0} if isinstance(data, GraphData) else {}
     if data.num_classes:
         own["criterion"] = "soft-accuracy"
     small = replace(problem, **own | settings)
