@@ -29,4 +29,4 @@ def relaxed(alpha: Tensor, noise: Tensor, kind: RelaxationName, temperature: flo
     if kind != "gdas":
         return soft
     hard = functional.one_hot(logits.argmax(-1), alpha.shape[-1]).to(soft)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())
