@@ -75,6 +75,14 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return total.hexdigest()
 
 
+def has_memory(value: Tensor) -> bool:
+    """False for what `torch.func` hands around inside of a transform: it must not outlive it, and its numbers are not known."""
+    try:
+        return bool(value.data_ptr())
+    except RuntimeError:
+        return False
+
+
 def generator_for(seed: int, *salts: int) -> torch.Generator:
     """A generator that depends on `seed` and `salts` alone, so that a resumed run draws what it would have drawn."""
     mixed = 0x9E3779B97F4A7C15

@@ -14,6 +14,7 @@ from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.models import Classifier
 from hcdc.models.classifier import dropout_mask
+from hcdc.spaces import Real, Space
 from tests.cases import generator
 
 LOGITS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 3.0], [0.0, 0.0, 0.5], [1.0, 1.5, 0.0]], dtype=torch.float64)
@@ -25,6 +26,9 @@ PARAMS = {"w": LOGITS, "b": torch.tensor([2.0], dtype=torch.float64)}
 
 class Constant(Classifier):
     """Its parameters are its logits."""
+
+    def space(self) -> Space:
+        return Space({"gate": Real(0.0, 1.0)})
 
     def init(self, hyper: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         return PARAMS

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, Self, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import TensorDict, batch_size, expand
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic
+from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, each
 from hcdc.errors import InputError
 
 
@@ -175,10 +174,10 @@ def _positive(steps: int, lr: float, batch_size: int | None) -> None:
 
 def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator, *, penalised: bool) -> torch.Tensor:
     if not isinstance(problem, Stochastic):
-        return vmap(lambda p, h: problem.inner(p, h, data))(params, hyper)
+        return each(lambda p, h: {"loss": problem.inner(p, h, data)}, params, hyper)["loss"]
     noise = problem.noise(data, generator)
     loss = problem.noisy if penalised or not isinstance(problem, Decayed) else problem.undecayed
-    return vmap(lambda p, h: loss(p, h, data, noise))(params, hyper)
+    return each(lambda p, h: {"loss": loss(p, h, data, noise)}, params, hyper)["loss"]
 
 
 def _batches(data: Any, solver: Solver, generator: torch.Generator) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from hcdc._tensors import batch_size
 from hcdc._typing import Hyper, Noise, Params
 
 
@@ -74,6 +76,15 @@ class Weighed(Protocol):
         ...
 
 
+@runtime_checkable
+class Sparing(Protocol):
+    """A problem whose model of one configuration, trained alone, may leave out what the configuration did not choose."""
+
+    def spares(self) -> bool:
+        """Whether it has choices to leave anything out."""
+        ...
+
+
 def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
     """What `problem` says of one model on `data`: its metrics, or "loss" alone where it has none, and "criterion"."""
     if not isinstance(problem, Scored):
@@ -83,9 +94,23 @@ def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[st
     return found if "criterion" in found else found | {"criterion": problem.outer(params, hyper, data)}
 
 
+Readings: TypeAlias = Callable[[Params, Hyper], dict[str, Tensor]]
+"""Of one model: scalars by name."""
+
+
+def each(readings: Readings, params: Params, hyper: Hyper) -> dict[str, Tensor]:
+    """The readings of each of B models, [B] by name. One model alone is spared the batching, which costs it time
+    and hides from it which of its options have no weight."""
+    if batch_size(params) == 1:
+        # Squeezed and not indexed: the backward pass of an index copies into zeros.
+        alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
+        return {key: value.reshape(1) for key, value in readings(*alone).items()}
+    return vmap(readings)(params, hyper)
+
+
 def readings(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
     """What is `judged` of a batch of models on `data`, each [B], differentiable."""
-    return vmap(lambda p, h: judged(problem, p, h, data))(params, hyper)
+    return each(lambda p, h: judged(problem, p, h, data), params, hyper)
 
 
 WORST = 1e30
@@ -98,11 +123,14 @@ TOGETHER = 40
 """Models at once where memory allows more: beyond, batching gains little. It is also the largest share of one worker."""
 
 
-def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY) -> list[slice]:
+def together(problem: Bilevel, data: Any, count: int, memory: int = MEMORY, *, chosen: bool = False) -> list[slice]:
     """`count` models in even slices, as few as may be, of no more than `memory` holds nor than `TOGETHER`; a problem that
-    does not know its weight is taken to be light."""
+    does not know its weight is taken to be light. Models of configurations, of which every choice is `chosen`, come one by
+    one where they are too heavy for `TOGETHER` and a `Sparing` problem makes each of them lighter alone."""
     width = TOGETHER
     if isinstance(problem, Weighed):
         width = max(1, min(TOGETHER, memory // max(problem.footprint(data), 1)))
+        if chosen and width < TOGETHER and isinstance(problem, Sparing) and problem.spares():
+            width = 1
     parts = -(-count // width)
     return [slice(part * count // parts, (part + 1) * count // parts) for part in range(parts)]

@@ -12,12 +12,10 @@ from torch.func import vmap
 
 from hcdc._tensors import batch_size, ravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel, Decayed
+from hcdc.bilevel.problem import Bilevel, Decayed, Readings, each
 
 Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
 """Of one model: a scalar."""
-Readings: TypeAlias = Callable[[Params, Hyper], dict[str, Tensor]]
-"""Of one model: scalars by name."""
 
 
 class Gradients(NamedTuple):
@@ -28,15 +26,6 @@ class Gradients(NamedTuple):
     params: Params
     hyper: Hyper
     read: frozenset[str]
-
-
-def each(readings: Readings, params: Params, hyper: Hyper) -> dict[str, Tensor]:
-    """The readings of each of B models, [B] by name. One model alone is spared the batching, which costs it time."""
-    if batch_size(params) == 1:
-        # Squeezed and not indexed: the backward pass of an index copies into zeros.
-        alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
-        return {key: value.reshape(1) for key, value in readings(*alone).items()}
-    return vmap(readings)(params, hyper)
 
 
 def gradients(loss: Loss, params: Params, hyper: Hyper) -> Gradients:

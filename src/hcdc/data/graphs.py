@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from hcdc._tensors import TensorDict
+from hcdc._tensors import TensorDict, has_memory
 from hcdc.data.base import Splits
 from hcdc.data.sparse import Sparse
 from hcdc.errors import DataError
@@ -170,17 +170,9 @@ def _once(kept: dict[Hashable, Tensor], key: Hashable, make: Callable[[], Tensor
     if key in kept:
         return kept[key]
     made = make()
-    if _has_memory(made):
+    if has_memory(made):
         kept[key] = made
     return made
-
-
-def _has_memory(value: Tensor) -> bool:
-    """False for what `torch.func` hands around inside of a transform, which must not outlive it."""
-    try:
-        return bool(value.data_ptr())
-    except RuntimeError:
-        return False
 
 
 def propagated(data: GraphData, hops: int) -> Tensor:

@@ -44,7 +44,7 @@ def slices(recipe: Recipe, train: Any, judged_on: Mapping[str, Any], count: int,
     """`count` trainings in slices that `memory` holds, be it of the data trained on or of that judged on; cells one by one."""
     if isinstance(recipe.problem, NasBench201):
         return [slice(at, at + 1) for at in range(count)]
-    return together(recipe.problem, max((train, *judged_on.values()), key=lambda data: data.size), count, memory)
+    return together(recipe.problem, max((train, *judged_on.values()), key=lambda data: data.size), count, memory, chosen=True)
 
 
 def trained(recipe: Recipe, hyper: Hyper, train: Any, seed: int) -> Params:

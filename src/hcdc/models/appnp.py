@@ -12,7 +12,7 @@ from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models.classifier import glorot
 from hcdc.models.graphnet import GraphNet, Thinned
-from hcdc.models.mixture import activated, check_activations, check_rising, first_units
+from hcdc.models.mixture import activated, check_activations, check_rising, first_units, in_use
 from hcdc.spaces import Axis, Choice
 
 
@@ -63,21 +63,22 @@ class Appnp(GraphNet):
         return 3 * 4 * data.size * (self.widths[-1] * (len(self.activations) + 2) + self.num_classes * 2 * self.steps[-1])
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
-        x = noise.get("x", data.x)
-        hidden = activated(hyper["activation"][0], self.activations, x @ params["w1"] + params["b1"])
-        hidden = hidden * first_units(hyper["hidden"][0], self.widths)
+        units = first_units(hyper["hidden"][0], self.widths)
+        w1, b1, w2 = params["w1"][:, : len(units)], params["b1"][: len(units)], params["w2"][: len(units)]
+        hidden = units * activated(hyper["activation"][0], self.activations, noise.get("x", data.x) @ w1 + b1)
         if noise:
-            hidden = hidden * noise["hidden"]
-        h = hidden @ params["w2"] + params["b2"]
+            hidden = hidden * noise["hidden"][:, : len(units)]
+        h = hidden @ w2 + params["b2"]
         return data.entering(self.propagate(hyper, self.graph(hyper, data), h))
 
     def propagate(self, hyper: Hyper, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:
-        """sum_K k_K Z_K for Z_0 = h, by max(steps) products: [n, classes] -> [n, classes]."""
+        """sum_K k_K Z_K for Z_0 = h, by as many products as the largest K in use: [n, classes] -> [n, classes]."""
         weights = hyper["k"][0]
+        chosen = {self.steps[index]: weights[index] for index in in_use(weights)}
         alpha = (hyper["alpha"][0] * torch.tensor(self.alphas, dtype=h.dtype, device=h.device)).sum()
         z, total = h, torch.zeros_like(h)
-        for k in range(1, self.steps[-1] + 1):
+        for k in range(1, max(chosen) + 1):
             z = (1 - alpha) * (graph @ z) + alpha * h
-            if k in self.steps:
-                total = total + weights[self.steps.index(k)] * z
+            if k in chosen:
+                total = total + chosen[k] * z
         return total

@@ -13,6 +13,7 @@ from torch.nn import functional
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.errors import InputError
 from hcdc.models.misfit import Criterion, check_criterion, criterion_of, metrics_of, misfit
+from hcdc.spaces import Choice, Space
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Classifier(ABC):
             raise InputError("dropout", self.dropout, "must lie in [0, 1)", "use 0 for none, 0.5 as Kipf and Welling do")
         if self.weight_decay < 0:
             raise InputError("weight_decay", self.weight_decay, "must not be negative", "use 0 for none")
+
+    @abstractmethod
+    def space(self) -> Space: ...
+
+    def spares(self) -> bool:
+        """A family with choices computes of one configuration what it chose (`mixed`)."""
+        return any(isinstance(axis, Choice) for axis in self.space().axes.values())
 
     @abstractmethod
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params: ...

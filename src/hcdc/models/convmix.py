@@ -12,6 +12,7 @@ from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.models.classifier import Classifier, dropout_mask, glorot, squared
+from hcdc.models.mixture import mixed
 from hcdc.spaces import Choice, Real, Space
 
 DEEPEST = 1000
@@ -77,10 +78,13 @@ class ConvMix(Classifier):
 
     def block(self, params: Params, weights: Tensor, h: Tensor, b: int) -> Tensor:
         """[n, width, height, width'] -> the same shape."""
-        mixed = weights[0] * _conv3x3(h, params[f"conv3x3.{b}"])
-        mixed = mixed + weights[1] * torch.einsum("oc,nchw->nohw", params[f"conv1x1.{b}"], h)
-        mixed = mixed + weights[2] * functional.avg_pool2d(h, 3, stride=1, padding=1) + weights[3] * h
-        return functional.silu(instance_norm(mixed, params[f"scale.{b}"], params[f"shift.{b}"]))
+        found = mixed(weights, [
+            lambda: _conv3x3(h, params[f"conv3x3.{b}"]),
+            lambda: torch.einsum("oc,nchw->nohw", params[f"conv1x1.{b}"], h),
+            lambda: functional.avg_pool2d(h, 3, stride=1, padding=1),
+            lambda: h,
+        ])  # fmt: skip
+        return functional.silu(instance_norm(found, params[f"scale.{b}"], params[f"shift.{b}"]))
 
 
 def instance_norm(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

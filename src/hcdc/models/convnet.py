@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from hcdc.errors import InputError
 from hcdc.models.augment import OPERATIONS, Draw, augment, check_operations, draw
 from hcdc.models.classifier import Classifier, dropout_mask
 from hcdc.models.convmix import instance_norm
-from hcdc.models.mixture import activated, first_units, mixed
+from hcdc.models.mixture import activated, first_units, in_use, mixed
 from hcdc.spaces import Axis, Choice, Real, Space
 
 SEARCHABLE = ("depth", "width", "kernel", "activation", "pooling", "decay", "smoothing", "weights", "mixup", "augment")
@@ -129,25 +130,31 @@ class ConvNet(Classifier):
         return found
 
     def features(self, params: Params, hyper: Hyper, x: Tensor) -> dict[int, Tensor]:
-        """What the linear layer after each block reads, flattened [n, features]: the last is the embedding of x."""
+        """What the linear layer after each block reads, flattened [n, features]: the last is the embedding of x. Of the
+        widest network and the deepest that is `in_use`."""
         found: dict[int, Tensor] = {}
-        for b in range(self.blocks):
-            kernel = self._kernel(params[f"conv.{b}"], hyper)
+        units = first_units(hyper["width"][0], self.widths) if "width" in self.searched else x.new_ones(self.channels)
+        blocks = max(in_use(hyper["depth"][0])) + 1 if "depth" in self.searched else self.blocks
+        for b in range(blocks):
+            kernel = self._kernel(params[f"conv.{b}"][: len(units), : x.shape[1]], hyper)
             x = functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
-            x = self._activated(instance_norm(x, params[f"scale.{b}"], params[f"shift.{b}"]), hyper)
-            if "width" in self.searched:
-                x = x * first_units(hyper["width"][0], self.widths).reshape(-1, 1, 1)
-            x = self._pooled(x, hyper)
+            x = self._activated(instance_norm(x, params[f"scale.{b}"][: len(units)], params[f"shift.{b}"][: len(units)]), hyper)
+            x = self._pooled(x * units.reshape(-1, 1, 1), hyper)
             found[b] = x.flatten(1)
-        return {b: found[b] for b in self._exits()}
+        return {b: found[b] for b in self._exits() if b in found}
 
     def logits(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:
         data.check_shape(self.shape)
-        leaving: list[Tensor] = []
-        for b, features in self.features(params, hyper, data.x).items():
-            kept = features * noise[f"features.{b}"] if f"features.{b}" in noise else features
-            leaving.append(kept @ params[f"head.{b}"].T + params[f"bias.{b}"])
-        return mixed(hyper["depth"][0], leaving) if "depth" in self.searched else leaving[-1]
+        features = self.features(params, hyper, data.x)
+
+        def leaving(b: int) -> Tensor:
+            size, dropped = features[b].shape[1], f"features.{b}"
+            kept = features[b] * noise[dropped][:, :size] if dropped in noise else features[b]
+            return kept @ params[f"head.{b}"][:, :size].T + params[f"bias.{b}"]
+
+        if "depth" not in self.searched:
+            return leaving(self.blocks - 1)
+        return mixed(hyper["depth"][0], [partial(leaving, b) for b in range(self.blocks)])
 
     def _kernel(self, kernel: Tensor, hyper: Hyper) -> Tensor:
         """[out, in, 5, 5], of which a smaller kernel is the centre."""
@@ -155,7 +162,13 @@ class ConvNet(Classifier):
             return kernel
         away = (torch.arange(5, device=kernel.device) - 2).abs()
         ring = torch.maximum(away.unsqueeze(1), away)
-        return kernel * mixed(hyper["kernel"][0], [(ring <= int(side) // 2).to(kernel) for side in KERNELS])
+        side = max(int(KERNELS[index]) for index in in_use(hyper["kernel"][0]))
+        kernel, ring = (each[..., 2 - side // 2 : 3 + side // 2, 2 - side // 2 : 3 + side // 2] for each in (kernel, ring))
+
+        def centre(side: str) -> Tensor:
+            return (ring <= int(side) // 2).to(kernel)
+
+        return kernel * mixed(hyper["kernel"][0], [partial(centre, side) for side in KERNELS])
 
     def _activated(self, h: Tensor, hyper: Hyper) -> Tensor:
         if "activation" not in self.searched:
@@ -168,7 +181,7 @@ class ConvNet(Classifier):
             return functional.avg_pool2d(h, 2)
         height, width = (side // 2 * 2 for side in h.shape[-2:])
         windows = torch.stack([h[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)])
-        return mixed(hyper["pooling"][0], [function(windows) for function in POOLINGS.values()])
+        return mixed(hyper["pooling"][0], [partial(function, windows) for function in POOLINGS.values()])
 
     def penalty(self, params: Params, hyper: Hyper) -> Tensor:
         if "decay" not in self.searched:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import GraphData, Sparse
@@ -117,42 +119,55 @@ class GraphNasNet(GraphNet):
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
         edges = edges_of(data, 1 - hyper["edge_drop"][0] if "edge_drop" in self.regularisers else None)
+        first, last = (first_units(hyper["heads"][layer], self.heads).unsqueeze(-1) for layer in range(2))
         units = first_units(hyper["hidden"][0], self.widths)
-        h = self.layer(params, hyper, edges, noise.get("x", data.x), 0, units)
-        h = h * (first_units(hyper["heads"][0], self.heads).unsqueeze(-1) * units)
-        h = h.flatten(1)
+        params = self.narrowed(params, len(first), len(units), len(last))
+        h = first * units * self.layer(params, hyper, edges, noise.get("x", data.x), 0, units)
         if noise:
-            h = h * noise["hidden"]
-        out = self.layer(params, hyper, edges, h, 1, h.new_ones(self.num_classes))
-        shown = first_units(hyper["heads"][1], self.heads)
-        return data.entering((out * shown.unsqueeze(-1)).sum(1) / shown.sum())
+            h = h * noise["hidden"].unflatten(1, (-1, self.widths[-1]))[:, : len(first), : len(units)]
+        out = self.layer(params, hyper, edges, h.flatten(1), 1, h.new_ones(self.num_classes))
+        return data.entering((last * out).sum(1) / last.sum())
+
+    def narrowed(self, params: Params, heads: int, units: int, last: int) -> Params:
+        """The parameters of the first `heads` of the first layer, `units` wide each, and of the `last` first ones of the second."""
+        (d, most, widest), (_, _, c) = self.sizes()
+        found = {name: value for name, value in params.items() if name.startswith("pool")}
+        found["w1"] = params["w1"].reshape(d, most, widest)[:, :heads, :units]
+        found["w2"] = params["w2"].reshape(most, widest, most, c)[:heads, :units, :last].flatten(0, 1)
+        for layer, kept, width in ((1, heads, units), (2, last, c)):
+            found[f"b{layer}"] = params[f"b{layer}"].reshape(most, -1)[:kept, :width]
+            found[f"attention{layer}"] = params[f"attention{layer}"][:, :kept, :width]
+            found[f"pool{layer}.in"] = params[f"pool{layer}.in"][:width]
+            found[f"pool{layer}.out"] = params[f"pool{layer}.out"][:, :width]
+        return found
 
     def layer(self, params: Params, hyper: Hyper, edges: Edges, h: Tensor | Sparse, number: int, units: Tensor) -> Tensor:
-        """[n, features] -> [n, heads, width], of which `units` [width] are used."""
-        _, heads, width = self.sizes()[number]
-        z = (h @ params[f"w{number + 1}"]).reshape(-1, heads, width) * units
-        alpha = mixed(hyper["attention"][number], self.coefficients(params[f"attention{number + 1}"], edges, z))
+        """[n, features] -> [n, heads, width] by the `narrowed` parameters, of which `units` [width] are used."""
+        weight = params[f"w{number + 1}"]
+        z = (h @ weight.flatten(1)).unflatten(1, weight.shape[1:]) * units
+        coefficients = partial(self.coefficients, params[f"attention{number + 1}"], edges, z)
+        alpha = mixed(hyper["attention"][number], [partial(coefficients, name) for name in self.attentions])
         messages = alpha.unsqueeze(-1) * z[edges.of]
-        found = mixed(hyper["aggregator"][number], [self.aggregate(name, params, edges, messages, number) for name in self.aggregators])
-        return activated(hyper["activation"][number], self.activations, found + params[f"b{number + 1}"].reshape(heads, width))
+        aggregates = [partial(self.aggregate, name, params, edges, messages, number) for name in self.aggregators]
+        found = mixed(hyper["aggregator"][number], aggregates)
+        return activated(hyper["activation"][number], self.activations, found + params[f"b{number + 1}"])
 
-    def coefficients(self, vectors: Tensor, edges: Edges, z: Tensor) -> list[Tensor]:
-        """alpha [E, heads] of each of `attentions`, of `vectors` [3, heads, width] (l, r, g) and z [n, heads, width]."""
+    def coefficients(self, vectors: Tensor, edges: Edges, z: Tensor, name: str) -> Tensor:
+        """alpha [E, heads] of the attention `name`, of `vectors` [3, heads, width] (l, r, g) and z [n, heads, width]."""
+        if name in ("const", "gcn"):
+            return (edges.weight if name == "const" else edges.gcn).unsqueeze(-1).expand(-1, z.shape[1])
+        return softmax(self.scores(vectors, edges, z, name), edges)
+
+    def scores(self, vectors: Tensor, edges: Edges, z: Tensor, name: str) -> Tensor:
+        """e [E, heads] of the attention `name`."""
         left, right = (z * vectors[0]).sum(-1), (z * vectors[1]).sum(-1)
-        leaky = torch.nn.functional.leaky_relu
-
-        def score(name: str) -> Tensor:
-            if name in ("gat", "gat_sym"):
-                forth = leaky(left[edges.to] + right[edges.of], SLOPE)
-                return forth if name == "gat" else forth + leaky(left[edges.of] + right[edges.to], SLOPE)
-            if name == "linear":
-                return right.tanh()[edges.of]
-            ours, theirs = (z * vectors[0])[edges.to], (z * vectors[1])[edges.of]
-            return (ours * theirs).sum(-1) if name == "cos" else ((ours + theirs).tanh() * vectors[2]).sum(-1)
-
-        fixed = {"const": edges.weight, "gcn": edges.gcn}
-        every = [fixed[name].unsqueeze(-1).expand(-1, z.shape[1]) if name in fixed else softmax(score(name), edges) for name in self.attentions]
-        return every
+        if name in ("gat", "gat_sym"):
+            forth = functional.leaky_relu(left[edges.to] + right[edges.of], SLOPE)
+            return forth if name == "gat" else forth + functional.leaky_relu(left[edges.of] + right[edges.to], SLOPE)
+        if name == "linear":
+            return right.tanh()[edges.of]
+        ours, theirs = (z * vectors[0])[edges.to], (z * vectors[1])[edges.of]
+        return (ours * theirs).sum(-1) if name == "cos" else ((ours + theirs).tanh() * vectors[2]).sum(-1)
 
     def aggregate(self, name: str, params: Params, edges: Edges, messages: Tensor, number: int) -> Tensor:
         """[E, heads, width] -> [n, heads, width]."""

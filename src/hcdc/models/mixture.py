@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hcdc._tensors import has_memory
 from hcdc.errors import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,20 +38,35 @@ def check_rising(name: str, values: Sequence[float]) -> None:
         raise InputError(name, values, "must be two or more positive numbers, from small to large", "sort them and drop repetitions")
 
 
-def mixed(weights: Tensor, options: Sequence[Tensor]) -> Tensor:
-    """sum_i weights_i options_i of `weights` [options], one-hot for one of them."""
-    total = weights[0] * options[0]
-    for weight, option in zip(weights[1:].unbind(), options[1:], strict=True):
-        total = total + weight * option
+def in_use(weights: Tensor) -> list[int]:
+    """The options that `weights` [options] are not known to leave out: all of them inside of `vmap` or where a derivative by
+    the weights may be asked for, those with a weight otherwise."""
+    if not weights.requires_grad and has_memory(weights):
+        chosen = [index for index, weight in enumerate(weights.tolist()) if weight != 0]
+        if chosen:
+            return chosen
+    return list(range(weights.shape[0]))
+
+
+def mixed(weights: Tensor, options: Sequence[Callable[[], Tensor]]) -> Tensor:
+    """sum_i weights_i options_i() of `weights` [options], one-hot for one of them; only what is `in_use` is called."""
+    first, *others = in_use(weights)
+    total = weights[first] * options[first]()
+    for index in others:
+        total = total + weights[index] * options[index]()
     return total
 
 
 def activated(weights: Tensor, names: Sequence[str], h: Tensor) -> Tensor:
     """sum_a weights_a act_a(h) over the activations `names`."""
-    return mixed(weights, [ACTIVATIONS[name](h) for name in names])
+    return mixed(weights, [partial(ACTIVATIONS[name], h) for name in names])
 
 
 def first_units(weights: Tensor, widths: Sequence[int]) -> Tensor:
-    """sum_i weights_i [j < widths_i] over the units j of the widest: [max(widths)]."""
-    unit = torch.arange(max(widths), device=weights.device)
-    return mixed(weights, [(unit < width).to(weights) for width in widths])
+    """sum_i weights_i [j < widths_i] over the units j of the widest that is `in_use`: as many numbers as it has units."""
+    unit = torch.arange(max(widths[index] for index in in_use(weights)), device=weights.device)
+
+    def mask(width: int) -> Tensor:
+        return (unit < width).to(weights)
+
+    return mixed(weights, [partial(mask, width) for width in widths])

@@ -15,6 +15,7 @@ from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import ImageData
 from hcdc.errors import InputError
 from hcdc.models.classifier import Classifier, dropout_mask, smoothed, squared
+from hcdc.models.mixture import in_use
 from hcdc.spaces import EDGES, OPS, Axis, Cell, Choice, Real, Space
 
 Normalisation = Literal["batch", "instance"]
@@ -141,12 +142,12 @@ class NasBench201(Classifier):
         return 4 * data.size * self.channels * height * width * (150 * self.cells + 20)
 
     def plan(self, hyper: Hyper) -> Plan:
-        """Every operation with its weight."""
+        """Every operation in use with its weight."""
         weights = hyper["op"]
         if tuple(weights.shape) != (len(EDGES), len(OPS)):
             rule = f"must be [{len(EDGES)}, {len(OPS)}], a weight for every operation of every edge"
             raise InputError("op", tuple(weights.shape), rule, "take it from `space().relax` or `Cell.weights`")
-        return [[(op, weights[edge, o]) for o, op in enumerate(OPS) if op != "none"] for edge in range(len(EDGES))]
+        return [[(OPS[o], weights[edge, o]) for o in in_use(weights[edge]) if OPS[o] != "none"] for edge in range(len(EDGES))]
 
     def logits(self, params: Params, hyper: Hyper, data: ImageData, noise: Noise) -> Tensor:
         data.check_shape(self.shape)
@@ -175,9 +176,10 @@ class NasBench201(Classifier):
         return torch.zeros_like(h) if nodes[3] is None else nodes[3]
 
     def operation(self, params: Params, op: str, h: Tensor | None, like: Tensor, name: str) -> Tensor:
-        """One operation of an edge, `name` the prefix of its parameters; of nothing, a convolution is the shift of its norm."""
+        """One operation of an edge, `name` the prefix of its parameters; of nothing, a convolution is the shift of its norm,
+        and anything else is 0."""
         if h is None:
-            return params[f"{name}.shift"].reshape(1, -1, 1, 1).expand_as(like)
+            return params[f"{name}.shift"].reshape(1, -1, 1, 1).expand_as(like) if op in KERNELS else torch.zeros_like(like)
         if op in KERNELS:
             return self.convolve(params, h, name, padding=KERNELS[op] // 2)
         return h if op == "skip_connect" else functional.avg_pool2d(h, 3, stride=1, padding=1, count_include_pad=False)
@@ -215,6 +217,10 @@ class CellNetwork(NasBench201):
     def space(self) -> Space:
         """The axes of the regularisers; `SpaceError` where there are none."""
         return Space(self.further())
+
+    def spares(self) -> bool:
+        """Nothing is left to leave out."""
+        return False
 
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
         """Those of the whole space that the cell uses: the same draws for every cell."""

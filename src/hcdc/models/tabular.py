@@ -108,6 +108,7 @@ class Mlp(Tabular):
         return 3 * 4 * data.size * (self.hidden[-1] * (len(self.activations) + 3) + 2 * self.outputs)
 
     def logits(self, params: Params, hyper: Hyper, data: TableData, noise: Noise) -> Tensor:
-        hidden = activated(hyper["activation"][0], self.activations, data.x @ params["w1"] + params["b1"])
-        hidden = hidden * first_units(hyper["width"][0], self.hidden)
-        return (hidden * noise["hidden"] if noise else hidden) @ params["w2"] + params["b2"]
+        units = first_units(hyper["width"][0], self.hidden)
+        w1, b1, w2 = params["w1"][:, : len(units)], params["b1"][: len(units)], params["w2"][: len(units)]
+        hidden = units * activated(hyper["activation"][0], self.activations, data.x @ w1 + b1)
+        return (hidden * noise["hidden"][:, : len(units)] if noise else hidden) @ w2 + params["b2"]

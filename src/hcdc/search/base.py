@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from hcdc._tensors import digest, ravel
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, together
+from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, readings, together
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.spaces import Space
@@ -57,7 +56,7 @@ class Objective:
         kept = Ledger(None) if kept is None else kept
         cause = {"objective": self.identity(), "seed": seed} if kept.folder else {}
         largest = max(self.train, self.val, key=lambda data: data.size)
-        chunks = [[dict(config) for config in configs[part]] for part in together(self.recipe.problem, largest, len(configs))]
+        chunks = [[dict(config) for config in configs[part]] for part in together(self.recipe.problem, largest, len(configs), chosen=True)]
         known = [kept.get(cause | {"configs": chunk}) for chunk in chunks]
         missing = [{"hyper": self.space.relax_all(chunk), "seed": seed} for chunk, trials in zip(chunks, known, strict=True) if trials is None]
         fresh = self.engine(scored, {"objective": self}, missing)
@@ -85,12 +84,8 @@ class Objective:
 
     def judged(self, params: Params, hyper: Hyper) -> Tensor:
         """The validation criterion [B] at `params`, trained or on their way."""
-
-        def outer(one: Params, point: Hyper) -> Tensor:
-            return self.recipe.problem.outer(one, point, self.val)
-
         with torch.no_grad():
-            return vmap(outer)(params, hyper)
+            return readings(self.recipe.problem, params, hyper, self.val)["criterion"]
 
     def slopes(self, params: Params, hyper: Hyper) -> Tensor:
         """Hypergradients [B, k] at trained parameters."""
