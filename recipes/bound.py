@@ -27,16 +27,19 @@ from hcdc.evaluate.ranking import better_half
 from hcdc.run import task_for
 from hcdc.store import hardware
 
+FORMER = {"weight_decay": 3e-4}
+"""The default on S when the table was measured."""
+
 VARIANTS: dict[str, tuple[Coreset, Adam, dict[str, Any]]] = {
-    "200 steps at 0.05 (default)": (CENTROIDS, Adam(200, 0.05), {}),
-    "200 steps at 0.02": (CENTROIDS, Adam(200, 0.02), {}),
-    "200 steps at 0.01": (CENTROIDS, Adam(200, 0.01), {}),
-    "400 steps at 0.05": (CENTROIDS, Adam(400, 0.05), {}),
-    "weight decay 5e-4": (CENTROIDS, Adam(200, 0.05), {"weight_decay": 5e-4}),
+    "200 steps at 0.05, weight decay 5e-4 (default)": (CENTROIDS, Adam(200, 0.05), {}),
+    "200 steps at 0.05": (CENTROIDS, Adam(200, 0.05), FORMER),
+    "200 steps at 0.02": (CENTROIDS, Adam(200, 0.02), FORMER),
+    "200 steps at 0.01": (CENTROIDS, Adam(200, 0.01), FORMER),
+    "400 steps at 0.05": (CENTROIDS, Adam(400, 0.05), FORMER),
     "weight decay 1e-4": (CENTROIDS, Adam(200, 0.05), {"weight_decay": 1e-4}),
-    "centroids of one hop": (replace(CENTROIDS, hops=1), Adam(200, 0.05), {}),
-    "centroids of three hops": (replace(CENTROIDS, hops=3), Adam(200, 0.05), {}),
-    "propagated real nodes": (STRONG, Adam(200, 0.05), {}),
+    "centroids of one hop": (replace(CENTROIDS, hops=1), Adam(200, 0.05), FORMER),
+    "centroids of three hops": (replace(CENTROIDS, hops=3), Adam(200, 0.05), FORMER),
+    "propagated real nodes": (STRONG, Adam(200, 0.05), FORMER),
 }
 
 
