@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hcdc._tensors import TensorDict, batch_size, expand
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, each
+from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, values
 from hcdc.errors import InputError
 
 
@@ -174,10 +174,10 @@ def _positive(steps: int, lr: float, batch_size: int | None) -> None:
 
 def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator, *, penalised: bool) -> torch.Tensor:
     if not isinstance(problem, Stochastic):
-        return each(lambda p, h: {"loss": problem.inner(p, h, data)}, params, hyper)["loss"]
+        return values(lambda p, h: problem.inner(p, h, data), params, hyper)
     noise = problem.noise(data, generator)
     loss = problem.noisy if penalised or not isinstance(problem, Decayed) else problem.undecayed
-    return each(lambda p, h: {"loss": loss(p, h, data, noise)}, params, hyper)["loss"]
+    return values(lambda p, h: loss(p, h, data, noise), params, hyper)
 
 
 def _batches(data: Any, solver: Solver, generator: torch.Generator) -> Any:

@@ -94,6 +94,8 @@ def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[st
     return found if "criterion" in found else found | {"criterion": problem.outer(params, hyper, data)}
 
 
+Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
+"""Of one model: a scalar."""
 Readings: TypeAlias = Callable[[Params, Hyper], dict[str, Tensor]]
 """Of one model: scalars by name."""
 
@@ -106,6 +108,11 @@ def each(readings: Readings, params: Params, hyper: Hyper) -> dict[str, Tensor]:
         alone = [{key: value.squeeze(0) for key, value in group.items()} for group in (params, hyper)]
         return {key: value.reshape(1) for key, value in readings(*alone).items()}
     return vmap(readings)(params, hyper)
+
+
+def values(loss: Loss, params: Params, hyper: Hyper) -> Tensor:
+    """The loss [B] of each of B models, as `each` takes them."""
+    return each(lambda p, h: {"loss": loss(p, h)}, params, hyper)["loss"]
 
 
 def readings(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:

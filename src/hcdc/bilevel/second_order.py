@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,7 @@ from torch.func import vmap
 
 from hcdc._tensors import batch_size, ravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel.problem import Bilevel, Decayed, Readings, each
-
-Loss: TypeAlias = Callable[[Params, Hyper], Tensor]
-"""Of one model: a scalar."""
+from hcdc.bilevel.problem import Bilevel, Decayed, Loss, Readings, each
 
 
 class Gradients(NamedTuple):

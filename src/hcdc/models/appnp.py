@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models.classifier import glorot
 from hcdc.models.graphnet import GraphNet, Thinned
-from hcdc.models.mixture import activated, check_activations, check_rising, first_units, in_use
+from hcdc.models.mixture import activated, check_activations, check_rising, first_units, in_use, perceptron
 from hcdc.spaces import Axis, Choice
 
 
@@ -64,11 +65,8 @@ class Appnp(GraphNet):
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
         units = first_units(hyper["hidden"][0], self.widths)
-        w1, b1, w2 = params["w1"][:, : len(units)], params["b1"][: len(units)], params["w2"][: len(units)]
-        hidden = units * activated(hyper["activation"][0], self.activations, noise.get("x", data.x) @ w1 + b1)
-        if noise:
-            hidden = hidden * noise["hidden"][:, : len(units)]
-        h = hidden @ w2 + params["b2"]
+        act = partial(activated, hyper["activation"][0], self.activations)
+        h = perceptron(params, units, act, noise.get("x", data.x), noise.get("hidden"))
         return data.entering(self.propagate(hyper, self.graph(hyper, data), h))
 
     def propagate(self, hyper: Hyper, graph: Tensor | Sparse | Thinned, h: Tensor) -> Tensor:

@@ -133,13 +133,14 @@ class ConvNet(Classifier):
         """What the linear layer after each block reads, flattened [n, features]: the last is the embedding of x. Of the
         widest network and the deepest that is `in_use`."""
         found: dict[int, Tensor] = {}
-        units = first_units(hyper["width"][0], self.widths) if "width" in self.searched else x.new_ones(self.channels)
+        units = first_units(hyper["width"][0], self.widths).reshape(-1, 1, 1) if "width" in self.searched else None
+        channels = self.channels if units is None else len(units)
         blocks = max(in_use(hyper["depth"][0])) + 1 if "depth" in self.searched else self.blocks
         for b in range(blocks):
-            kernel = self._kernel(params[f"conv.{b}"][: len(units), : x.shape[1]], hyper)
+            kernel = self._kernel(params[f"conv.{b}"][:channels, : x.shape[1]], hyper)
             x = functional.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
-            x = self._activated(instance_norm(x, params[f"scale.{b}"][: len(units)], params[f"shift.{b}"][: len(units)]), hyper)
-            x = self._pooled(x * units.reshape(-1, 1, 1), hyper)
+            x = self._activated(instance_norm(x, params[f"scale.{b}"][:channels], params[f"shift.{b}"][:channels]), hyper)
+            x = self._pooled(x if units is None else x * units, hyper)
             found[b] = x.flatten(1)
         return {b: found[b] for b in self._exits() if b in found}
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import has_memory
+from hcdc._typing import Params
+from hcdc.data import Sparse
 from hcdc.errors import InputError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -60,6 +62,15 @@ def mixed(weights: Tensor, options: Sequence[Callable[[], Tensor]]) -> Tensor:
 def activated(weights: Tensor, names: Sequence[str], h: Tensor) -> Tensor:
     """sum_a weights_a act_a(h) over the activations `names`."""
     return mixed(weights, [partial(ACTIVATIONS[name], h) for name in names])
+
+
+def perceptron(params: Params, units: Tensor, act: Callable[[Tensor], Tensor], x: Tensor | Sparse, dropped: Tensor | None) -> Tensor:
+    """(units * act(x W1 + b1)) W2 + b2 of a hidden layer of which `units` are used, from `first_units`: the parameters of the
+    others are not read. `dropped` [n, widest] is the dropout of the hidden layer, None for none."""
+    width = len(units)
+    hidden = units * act(x @ params["w1"][:, :width] + params["b1"][:width])
+    kept = hidden if dropped is None else hidden * dropped[:, :width]
+    return kept @ params["w2"][:width] + params["b2"]
 
 
 def first_units(weights: Tensor, widths: Sequence[int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from hcdc._typing import Hyper, Noise, Params
 from hcdc.data import TableData
 from hcdc.errors import InputError
 from hcdc.models.classifier import Classifier, dropout_mask, glorot, squared
-from hcdc.models.mixture import activated, check_activations, first_units
+from hcdc.models.mixture import activated, check_activations, first_units, perceptron
 from hcdc.spaces import Choice, Real, Space
 
 
@@ -109,6 +110,5 @@ class Mlp(Tabular):
 
     def logits(self, params: Params, hyper: Hyper, data: TableData, noise: Noise) -> Tensor:
         units = first_units(hyper["width"][0], self.hidden)
-        w1, b1, w2 = params["w1"][:, : len(units)], params["b1"][: len(units)], params["w2"][: len(units)]
-        hidden = units * activated(hyper["activation"][0], self.activations, data.x @ w1 + b1)
-        return (hidden * noise["hidden"][:, : len(units)] if noise else hidden) @ w2 + params["b2"]
+        act = partial(activated, hyper["activation"][0], self.activations)
+        return perceptron(params, units, act, data.x, noise.get("hidden"))

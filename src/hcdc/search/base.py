@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hcdc._tensors import digest, ravel
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, readings, together
+from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, together, values
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.spaces import Space
@@ -85,7 +85,7 @@ class Objective:
     def judged(self, params: Params, hyper: Hyper) -> Tensor:
         """The validation criterion [B] at `params`, trained or on their way."""
         with torch.no_grad():
-            return readings(self.recipe.problem, params, hyper, self.val)["criterion"]
+            return values(lambda p, h: self.recipe.problem.outer(p, h, self.val), params, hyper)
 
     def slopes(self, params: Params, hyper: Hyper) -> Tensor:
         """Hypergradients [B, k] at trained parameters."""
