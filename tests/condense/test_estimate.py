@@ -25,8 +25,9 @@ def test_a_bank_is_fitted_to_what_it_may_need():
     assert fitted(method, task) == method
     assert fitted(RANDOM, task) is RANDOM
     point = (peak_memory(HCDC(driver=Bank(starts=512, stages=2)), task) - peak_memory(HCDC(driver=Bank(starts=256, stages=2)), task)) // 512
-    assert fitted(method, task, 21 * point).driver == Bank(starts=10, stages=2)
-    assert fitted(method, task, 1).driver == Bank(starts=1, stages=2)
+    assert fitted(method, task, 21 * point).driver == Bank(starts=10, stages=2, batch=8)
+    assert fitted(method, task, 120 * point).driver == Bank(starts=60, stages=2, batch=40)
+    assert fitted(method, task, 1).driver == Bank(starts=1, stages=2, batch=8)
 
 
 def test_what_does_not_fit_is_refused_with_both_sizes():

@@ -23,6 +23,8 @@ LIBRARIES = 600 * 2**20
 BANK = 6 * 2**30
 """Bytes that a bank may need."""
 
+LEAST = 8
+"""Points of a batch of the smallest bank."""
 
 LONG = 0.3
 """Seconds beside which warming up does not count."""
@@ -41,14 +43,17 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def fitted(method: Condenser, task: Task, memory: int = BANK) -> Condenser:
-    """`method` with as many trajectories in its bank as `memory` bytes hold, but no more than it has and no fewer than one.
+    """`method` with as many trajectories in its bank as `memory` bytes hold, but no more than it has and no fewer than one;
+    where they are fewer, a batch is at most a third of the points, or `LEAST`.
 
     Depends on the task alone and not on the machine, so that a seed gives the same set everywhere.
     """
     if not (isinstance(method, HCDC) and isinstance(method.driver, Bank)):
         return method
-    starts = max(1, memory // (method.driver.stages * _point(task, method.driver)))
-    return replace(method, driver=replace(method.driver, starts=min(method.driver.starts, starts)))
+    driver, starts = method.driver, max(1, memory // (method.driver.stages * _point(task, method.driver)))
+    if driver.starts <= starts:
+        return method
+    return replace(method, driver=replace(driver, starts=starts, batch=min(driver.batch, max(LEAST, starts * driver.stages // 3))))
 
 
 def peak_memory(method: Condenser, task: Task) -> int:
