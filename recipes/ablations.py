@@ -70,11 +70,15 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "read by its loss": {"criterion": "loss"},
     "weight decay on S 3e-4": {"weight_decay": 3e-4},
     "weight decay on S 2e-4": {"weight_decay": 2e-4},
+    "S trained at 0.03, weight decay 3e-4": {"weight_decay": 3e-4},
+    "S trained at 0.03, weight decay 4e-4": {"weight_decay": 4e-4},
     "dropout 0.5 on S, as on T": {"dropout": 0.5},
 }
 SOLVERS: dict[str, Adam] = {
     "S trained at 0.02": Adam(200, 0.02),
     "S trained at 0.03": Adam(200, 0.03),
+    "S trained at 0.03, weight decay 3e-4": Adam(200, 0.03),
+    "S trained at 0.03, weight decay 4e-4": Adam(200, 0.03),
 }
 """Changes to how S is trained."""
 VAL_SIZES = {"S_val of 98 nodes": 98}
@@ -102,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--config-seeds", type=int, nargs="+", default=[1001, 1002, 1003])
     parser.add_argument("--trainings", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=[*VARIANTS, *PROBLEMS, *SOLVERS, *VAL_SIZES])
+    parser.add_argument("--only", nargs="+", default=list(dict.fromkeys([*VARIANTS, *PROBLEMS, *SOLVERS, *VAL_SIZES])))
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     arguments = parser.parse_args()
     source = load(arguments.data)
