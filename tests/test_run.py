@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hcdc.condense import TRAINED_CELLS, CellBank, CellHCDC, GCond
+from hcdc.condense import HCDC, TRAINED_CELLS, Bank, CellBank, CellHCDC, GCond
 from hcdc.errors import InputError, SpaceError
 from hcdc.run import GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Real, Space
@@ -65,9 +65,22 @@ def test_a_set_of_images_is_made_by_name():
 
 
 def test_hcdc_on_cells_follows_trained_cells_where_there_is_a_cell_to_train() -> None:
-    sampled = method_named("hcdc", "images", space="nasbench201")
+    cells = task_for(small.source(small.images()), size=9, family="nasbench201").condensed.problem
+    sampled = method_named("hcdc", "images", problem=cells)
     assert sampled == replace(TRAINED_CELLS, driver=CellBank())
     assert adjusted(sampled, relaxation="gdas") == sampled
-    soft = method_named("hcdc", "images", space="nasbench201", relaxation="softmax")
+    soft = method_named("hcdc", "images", problem=cells, relaxation="softmax")
     assert adjusted(soft, relaxation="softmax") == replace(CellHCDC(), relaxation="softmax")
-    assert isinstance(method_named("hcdc", "images", space="nasbench201", driver="algorithm1"), CellHCDC)
+    assert isinstance(method_named("hcdc", "images", problem=cells, driver="algorithm1"), CellHCDC)
+
+
+def test_powers_with_parameters_of_their_own_are_told_apart_on_the_synthetic_graph() -> None:
+    """On an edgeless graph they are all the same."""
+    source = small.source(small.graph())
+    task = task_for(source, size=12, family="sign", order=2)
+    made = condense_source(source, task, replace(method_named("hcdc", problem=task.condensed.problem), driver=Bank(starts=2, stages=1, steps=2)))
+    assert made.card.settings["train"]["structure"] == "paths"
+    assert made.card.settings["train"]["hops"] == 2
+    features = made.train.powers(2)
+    assert float((features[1:] - features[:-1]).norm()) > 0.1 * float(features.norm())
+    assert method_named("hcdc", problem=task_for(source, size=12).condensed.problem) == HCDC()

@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hcdc.bilevel import CG, Implicit
+from hcdc.bilevel import CG, Bilevel, Implicit
 from hcdc.condense import (
+    CENTROIDS,
     DC,
     DM,
     DSA,
@@ -17,6 +18,7 @@ from hcdc.condense import (
     HERDING,
     K_CENTER,
     KIP,
+    PATHS,
     RANDOM,
     TM,
     TRAINED_CELLS,
@@ -40,7 +42,7 @@ from hcdc.condense import (
 )
 from hcdc.data import Source
 from hcdc.errors import InputError, SpaceError
-from hcdc.models import NasBench201
+from hcdc.models import GraphNet, NasBench201
 from hcdc.spaces import RelaxationName, Space
 from hcdc.store import CARD, Checkpoint, Condensed, DataCard, load_condensed
 
@@ -65,9 +67,6 @@ IMAGES = Coreset(label="images")
 FEW: dict[str, Any] = {"starts": 48, "stages": 1, "chunk": 48, "steps": 200, "batch": 16}
 """Settings of a bank where a point costs more than on the graph families that ship."""
 
-CELLS = "nasbench201"
-"""The space on which hcdc gives every point a network of its own."""
-
 
 def method_named(
     name: str,
@@ -76,11 +75,11 @@ def method_named(
     steps: int | None = None,
     driver: str = "bank",
     neighbours: int | None = None,
-    space: str | None = None,
+    problem: Bilevel | None = None,
     relaxation: RelaxationName | None = None,
 ) -> Condenser:
     """The condenser of `name` at its defaults for `kind` of data ("graph", "images", "table" or "examples") and, for hcdc,
-    for the `space`.
+    for the `problem`: cells are trained, and powers of a graph that have parameters of their own are told apart on S_train.
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
     and tm; random learns nothing.
@@ -108,13 +107,14 @@ def method_named(
         return replace(learned, steps=steps or learned.steps)
     if name != "hcdc":
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
-    if kind == "images" and space == CELLS:
+    if isinstance(problem, NasBench201):
         return _hcdc_on_cells(steps, driver, relaxation)
-    measure = Measure(neighbours=neighbours)
+    apart = problem.hops_apart() if isinstance(problem, GraphNet) else 0
+    hcdc = HCDC(train=replace(PATHS, hops=apart) if apart else CENTROIDS, measure=Measure(neighbours=neighbours))
     if driver == "algorithm1":
-        return HCDC(measure=measure, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
+        return replace(hcdc, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
     bank = Bank() if kind == "graph" else Bank(**FEW)
-    hcdc = HCDC(measure=measure, driver=replace(bank, steps=steps or bank.steps))
+    hcdc = replace(hcdc, driver=replace(bank, steps=steps or bank.steps))
     return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
 
 
@@ -182,14 +182,9 @@ def condense_source(
     source: Source, task: Task, method: Condenser | str = "hcdc", *, checkpoint: Checkpoint | None = None, callbacks: Sequence[Callback] = ()
 ) -> Condensed:
     """Condense; `method` is a condenser, or a name of `METHODS`, which is `fitted` to the memory that a bank may need."""
-    chosen = fitted(method_named(method, source.kind, space=_space_of(task)), task) if isinstance(method, str) else method
+    chosen = fitted(method_named(method, source.kind, problem=task.condensed.problem), task) if isinstance(method, str) else method
     card = DataCard.of(source.name, source.sha256, source.kind, source.splits.train)
     return condense(chosen, task, card, checkpoint=checkpoint, callbacks=callbacks)
-
-
-def _space_of(task: Task) -> str | None:
-    """The name of the cells' space, where it is that of `task`; others do not matter to a method."""
-    return CELLS if isinstance(task.condensed.problem, NasBench201) else None
 
 
 def condensed_at(folder: Path, source: Source, task: Task, method: Condenser | str) -> Condensed:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hcdc.condense import CENTROIDS, HERDING, K_CENTER, RANDOM, STRONG, Coreset
-from hcdc.condense.coreset import herding, k_center, kmeans, sigma_points, trained_embedding, with_neighbours
+from hcdc.condense import CENTROIDS, HERDING, K_CENTER, PATHS, RANDOM, STRONG, Coreset
+from hcdc.condense.coreset import FARTHEST, herding, k_center, kmeans, on_paths, sigma_points, trained_embedding, with_neighbours
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -138,3 +138,42 @@ def test_neighbours_fill_up_with_neighbours_of_labelled_nodes():
     assert bool(linked[~part.mask].all())  # a node without a label is there for one that has one
     most = data.nodes.numel()
     assert with_neighbours(data, most, torch.Generator().manual_seed(0)).numel() == most
+
+
+@pytest.mark.parametrize("order", [0, 1, 3, 4])
+@pytest.mark.parametrize("spare", [0, 2])
+def test_paths_have_the_features_of_every_hop(order, spare):
+    """As many nodes as hops, or more, which the first paths take."""
+    hops = torch.randn(3, order + 1, 5, generator=torch.Generator().manual_seed(0))
+    made = on_paths(small.graph().train, hops, torch.tensor([2, 0, 1]), 3 * (order + 1) + spare)
+    assert made.size == 3 * (order + 1) + spare
+    assert made.labels().tolist() == [2, 0, 1]
+    assert bool((made.y[~made.mask] == -1).all())
+    torch.testing.assert_close(made.powers(order).movedim(0, 1), hops, atol=1e-4, rtol=1e-4)
+
+
+def test_a_path_that_is_too_short_meets_the_hops_by_least_squares():
+    hops = torch.randn(1, 4, 5, generator=torch.Generator().manual_seed(0))
+    made = on_paths(small.graph().train, hops, torch.tensor([0]), 2)
+
+    def error(x: torch.Tensor) -> float:
+        return float((made.replace(x=x).powers(3)[:, 0] - hops[0]).square().sum())
+
+    nudges = torch.randn(20, *made.x.shape, generator=torch.Generator().manual_seed(1)) * 0.01
+    assert all(error(made.x) < error(made.x + nudge) for nudge in nudges)
+
+
+def test_paths_are_centroids_of_all_hops_together():
+    """Of a class with one path, the mean of its nodes at every hop."""
+    data = small.graph().train
+    made = replace(PATHS, hops=2).select(data, 9, torch.Generator().manual_seed(0))
+    assert made.size == 9
+    assert made.labels().tolist() == [0, 1, 2]
+    means = torch.stack([data.powers(2)[:, data.labels() == label].mean(1) for label in range(3)], 1)
+    torch.testing.assert_close(made.powers(2), means, atol=1e-5, rtol=1e-4)
+
+
+def test_no_path_is_longer_than_the_farthest_hop_nor_is_a_class_left_out():
+    data = small.graph().train
+    assert int(replace(PATHS, hops=20).select(data, 4 * (FARTHEST + 1), torch.Generator().manual_seed(0)).mask.sum()) == 4
+    assert set(replace(PATHS, hops=3).select(data, 4, torch.Generator().manual_seed(0)).labels().tolist()) == {0, 1, 2}

@@ -162,13 +162,13 @@ def _read(request: Condense) -> tuple[Source, Condenser, Task]:
     from hcdc.run import adjusted, method_named, task_for, train_from
 
     source = load(request.data, request.root, download=request.download)
-    settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours, "space": request.space}
+    settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours}
     choices = dict(request.images)
     settings["relaxation"] = choices.get("relaxation")
     folder = choices.pop("train_from", None)
     train = None if folder is None else train_from(folder, source)
-    method = adjusted(method_named(request.method, source.kind, **settings), train=train, **choices)
     task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
+    method = adjusted(method_named(request.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
     return source, method, task
 
 

@@ -2,7 +2,7 @@
 
 from hcdc.condense.calibration import staged
 from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_last
-from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, RANDOM, STRONG, Coreset
+from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, PATHS, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
 from hcdc.condense.dm import DM
 from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory, timed
@@ -19,7 +19,7 @@ from hcdc.condense.task import Budget, Callback, Condenser, Task, default_recipe
 from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "RANDOM", "STRONG", "TM", "TRAINED_CELLS",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "PATHS", "RANDOM", "STRONG", "TM", "TRAINED_CELLS",
     "Algorithm1", "Bank",
     "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
     "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",

@@ -14,12 +14,16 @@ from torch.nn import functional
 
 from hcdc.condense.images import embedding, trained_network
 from hcdc.condense.task import Task, choose, strata
-from hcdc.data import GraphData, ImageData, Sparse, propagated
+from hcdc.data import HIDDEN, GraphData, ImageData, Sparse, propagated
 from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
-Structure = Literal["induced", "identity", "neighbours"]
+Structure = Literal["induced", "identity", "neighbours", "paths"]
 Pick = Literal["uniform", "herding", "k-center"]
+
+FARTHEST = 4
+"""Hops to which a path reaches. What is k steps away weighs less than 2^-k, so that features which were to meet a fifth power
+exactly would have to be hundreds of times as large as what they meet; higher powers are met by least squares."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Coreset:
     that enter the loss, which are fewer then (`with_neighbours`); its features are raw.
     "centroids" are the means of a k-means clustering within each class, of images, rows or Â^hops X, and have no edges;
     of a regression they are `sigma_points` of inputs and targets together.
+    On an edgeless graph all powers of Â are one. "paths" are centroids of (X, Â X, ..., Â^hops X) together, each on the first
+    node of a path of hops + 1 nodes, at most `FARTHEST` + 1, that has these very features at every hop (`path_features`);
+    only first nodes enter the loss, as many as there are nodes for, but one a class.
     `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
     on all of the part, as that network's last layer reads them: herding (Welling 2009) follows the class mean, k-center
     (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
@@ -87,8 +94,13 @@ class Coreset:
 
     def _embedded(self, data: Any, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor], list[int]]:
         """What examples are compared by [m, ...], and of each class its positions and how many of them are wanted."""
-        x = propagated(data, self.hops) if isinstance(data, GraphData) else data.x
         labels, classes = strata(data)
+        if not isinstance(data, GraphData):
+            x = data.x
+        elif self.structure == "paths":
+            x = data.powers(self.hops).movedim(0, 1)
+        else:
+            x = propagated(data, self.hops)
         chosen = choose(labels, count, classes, generator)
         if self.trained and isinstance(data, ImageData):
             x = trained_embedding(data, self.trained, generator)
@@ -102,13 +114,17 @@ class Coreset:
         return torch.cat([members[follow(x[members].flatten(1), number)] for members, number in wanted])
 
     def _centroids(self, data: Any, count: int, generator: torch.Generator) -> Any:
-        x, classes, quota = self._embedded(data, count, generator)
+        paths = isinstance(data, GraphData) and self.structure == "paths"
+        wanted = max(count // (min(self.hops, FARTHEST) + 1), int(data.labels().unique().numel())) if paths else count
+        x, classes, quota = self._embedded(data, wanted, generator)
         seed = int(torch.randint(2**31, (), generator=generator))
         if not data.num_classes:
             both = sigma_points(torch.cat([x.flatten(1), data.y.unsqueeze(1)], 1), count)
             return data.replace(x=both[:, :-1].reshape(count, *x.shape[1:]), y=both[:, -1])
         means = torch.cat([kmeans(x[members], number, seed) for members, number in zip(classes, quota, strict=True) if number])
         y = torch.repeat_interleave(torch.arange(data.num_classes), torch.tensor(quota))
+        if paths:
+            return on_paths(data, means, y, count)
         if not isinstance(data, GraphData):
             return data.replace(x=means, y=y)
         return data.replace(x=means, y=y, adjacency=torch.zeros(count, count), mask=torch.ones(count, dtype=torch.bool))
@@ -138,6 +154,41 @@ def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
     if count > means.shape[0]:
         means = means[np.argsort(-sizes, kind="stable")[np.arange(count) % means.shape[0]]]
     return torch.from_numpy(means).to(x).reshape(count, *x.shape[1:])
+
+
+def on_paths(like: GraphData, hops: Tensor, y: Tensor, count: int) -> GraphData:
+    """A graph of `count` nodes in c paths, the first node of each with label y [c] and, at power k of Â, features hops[:, k]
+    of `hops` [c, K + 1, d]; the first paths take the nodes that are left over."""
+    paths = y.numel()
+    lengths = [count // paths + (number < count % paths) for number in range(paths)]
+    adjacency = torch.block_diag(*[path(length) for length in lengths]).to(hops)
+    first = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+    mask, labels = torch.zeros(count, dtype=torch.bool), torch.full((count,), HIDDEN)
+    mask[first], labels[first] = True, y
+    x = torch.cat([path_features(features, length) for features, length in zip(hops, lengths, strict=True)])
+    return like.replace(x=x, y=labels, adjacency=adjacency, mask=mask)
+
+
+def path(length: int) -> Tensor:
+    """The adjacency [length, length] of a path."""
+    steps = torch.ones(length - 1)
+    return torch.diag(steps, 1) + torch.diag(steps, -1)
+
+
+def path_features(hops: Tensor, length: int) -> Tensor:
+    """Features X [length, d] of a path so that the first row of Â^k X is hops[k], for `hops` [K + 1, d].
+
+    These rows are M X with the Krylov matrix M = (e_1, Â e_1, ..., Â^K e_1)^T of the path, which has full rank, since k
+    steps from its end reach node k + 1 and no farther: exact on K + 1 nodes or more, where X is the smallest such, and the
+    least squares on fewer.
+    """
+    adjacency = path(length).double() + torch.eye(length, dtype=torch.float64)
+    scale = adjacency.sum(1).rsqrt()
+    propagation, row = scale[:, None] * adjacency * scale, torch.eye(length, dtype=torch.float64)[0]
+    rows = [row]
+    for _ in range(hops.shape[0] - 1):
+        rows.append(rows[-1] @ propagation)
+    return (torch.linalg.pinv(torch.stack(rows)) @ hops.double().cpu()).to(hops)
 
 
 def sigma_points(x: Tensor, count: int) -> Tensor:
@@ -210,6 +261,9 @@ K_CENTER = Coreset(pick="k-center", label="k-center")
 
 CENTROIDS = Coreset(features="centroids", label="centroids")
 """Class-wise k-means centroids of propagated features (of pixels): every real label is heard."""
+
+PATHS = Coreset(features="centroids", structure="paths", hops=3, label="paths")
+"""Centroids of all powers of the graph together, for a family with parameters of its own for every power."""
 
 STRONG = Coreset(features="propagated", structure="identity", label="strong")
 """What costs nothing and is hard to beat: propagated features, no edges between them, class proportions kept."""

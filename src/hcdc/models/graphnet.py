@@ -62,6 +62,11 @@ class GraphNet(Classifier):
     def further(self) -> dict[str, Axis]:
         return {name: axis for regulariser in self.regularisers for name, axis in REGULARISERS[regulariser].items()}
 
+    def hops_apart(self) -> int:
+        """The power of the graph up to which each has parameters of its own, which S_train must therefore tell apart; 0 where
+        the powers share theirs."""
+        return 0
+
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """The parameters of each layer, on which its decay acts; a family that has more names them too."""
         return LAYERS

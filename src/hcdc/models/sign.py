@@ -31,6 +31,9 @@ class Sign(HopNet):
     def axes(self) -> dict[str, Axis]:
         return {f"hop.{k}": Real(0.0, 1.0) for k in range(self.order + 1)}
 
+    def hops_apart(self) -> int:
+        return self.order
+
     def init(self, hyper: Hyper, generator: torch.Generator) -> Params:
         d, h, c, hops = self.num_features, self.hidden, self.num_classes, self.order + 1
         first = torch.stack([glorot((d, h), (d, h), generator) for _ in range(hops)])
