@@ -66,21 +66,17 @@ VARIANTS: dict[str, Condenser] = {
     "Algorithm 1": replace(BASE, driver=Algorithm1()),
     "nothing learned (strong floor)": replace(BASE, driver=Bank(starts=1, stages=1, chunk=1, steps=1), lr=0.0, lr_structure=0.0),
 }
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "read by its loss": {"criterion": "loss"},
-    "weight decay on S 3e-4": {"weight_decay": 3e-4},
-    "weight decay on S 2e-4": {"weight_decay": 2e-4},
-    "S trained at 0.03, weight decay 3e-4": {"weight_decay": 3e-4},
-    "S trained at 0.03, weight decay 4e-4": {"weight_decay": 4e-4},
-    "dropout 0.5 on S, as on T": {"dropout": 0.5},
+TRAINED: dict[str, tuple[dict[str, Any], Adam | None]] = {
+    "read by its loss": ({"criterion": "loss"}, None),
+    "weight decay on S 3e-4": ({"weight_decay": 3e-4}, None),
+    "weight decay on S 2e-4": ({"weight_decay": 2e-4}, None),
+    "dropout 0.5 on S, as on T": ({"dropout": 0.5}, None),
+    "S trained at 0.02": ({}, Adam(200, 0.02)),
+    "S trained at 0.03": ({}, Adam(200, 0.03)),
+    "S trained at 0.03, weight decay 3e-4": ({"weight_decay": 3e-4}, Adam(200, 0.03)),
+    "S trained at 0.03, weight decay 4e-4": ({"weight_decay": 4e-4}, Adam(200, 0.03)),
 }
-SOLVERS: dict[str, Adam] = {
-    "S trained at 0.02": Adam(200, 0.02),
-    "S trained at 0.03": Adam(200, 0.03),
-    "S trained at 0.03, weight decay 3e-4": Adam(200, 0.03),
-    "S trained at 0.03, weight decay 4e-4": Adam(200, 0.03),
-}
-"""Changes to how S is trained."""
+"""Changes to how S is trained: settings of its problem, its solver (None: the default)."""
 VAL_SIZES = {"S_val of 98 nodes": 98}
 
 
@@ -95,8 +91,9 @@ def measured(name: str, source: Source, size: int, seed: int, judges: list[Judge
 def task_of(name: str, source: Source, size: int, seed: int) -> Task:
     """The task of one variant: the recipe of S may differ."""
     task = task_for(source, size=size, val_size=VAL_SIZES.get(name), seed=seed)
-    problem: Any = replace(task.condensed.problem, **PROBLEMS.get(name, {}))
-    return replace(task, condensed=Recipe(problem, SOLVERS.get(name, task.condensed.solver)))
+    settings, solver = TRAINED.get(name, ({}, None))
+    problem: Any = replace(task.condensed.problem, **settings)
+    return replace(task, condensed=Recipe(problem, solver or task.condensed.solver))
 
 
 def main() -> None:
@@ -106,7 +103,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--config-seeds", type=int, nargs="+", default=[1001, 1002, 1003])
     parser.add_argument("--trainings", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=list(dict.fromkeys([*VARIANTS, *PROBLEMS, *SOLVERS, *VAL_SIZES])))
+    parser.add_argument("--only", nargs="+", default=[*VARIANTS, *TRAINED, *VAL_SIZES])
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     arguments = parser.parse_args()
     source = load(arguments.data)

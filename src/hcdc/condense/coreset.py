@@ -182,13 +182,9 @@ def path_features(hops: Tensor, length: int) -> Tensor:
     steps from its end reach node k + 1 and no farther: exact on K + 1 nodes or more, where X is the smallest such, and the
     least squares on fewer.
     """
-    adjacency = path(length).double() + torch.eye(length, dtype=torch.float64)
-    scale = adjacency.sum(1).rsqrt()
-    propagation, row = scale[:, None] * adjacency * scale, torch.eye(length, dtype=torch.float64)[0]
-    rows = [row]
-    for _ in range(hops.shape[0] - 1):
-        rows.append(rows[-1] @ propagation)
-    return (torch.linalg.pinv(torch.stack(rows)) @ hops.double().cpu()).to(hops)
+    nodes = torch.arange(length)
+    alone = GraphData(torch.eye(length, dtype=torch.float64), path(length).double(), nodes, nodes == 0, length)
+    return (torch.linalg.pinv(alone.powers(hops.shape[0] - 1)[:, 0]) @ hops.double().cpu()).to(hops)
 
 
 def sigma_points(x: Tensor, count: int) -> Tensor:
