@@ -12,6 +12,7 @@ from hcdc._tensors import ravel, stack
 from hcdc.bilevel import CG, Adam, Direct, Implicit, Recipe, fit, hypergradients
 from hcdc.condense import HCDC, Algorithm1, Bank, Measure, condense, total_derivative
 from hcdc.condense.calibration import REJECTED, correlation, standard
+from hcdc.condense.optimise import adam_step, no_longer
 from hcdc.condense.points import Points
 from hcdc.errors import ConvergenceError, InputError
 from hcdc.store import DataCard
@@ -189,3 +190,21 @@ def test_sampled_neighbourhoods_come_near_the_whole_ones():
     torch.testing.assert_close(all_of_them, exact)
     cosine = torch.nn.functional.cosine_similarity(half, exact)
     assert 0.7 < float(cosine.mean()) < 1
+
+
+def test_one_batch_of_a_huge_slope_does_not_move_what_was_learned():
+    leaves, rates, generator = {"x": torch.zeros(50)}, {"x": 0.01}, torch.Generator().manual_seed(0)
+    moments = {}
+    for _ in range(20):
+        slope = {"x": torch.randn(50, generator=generator)}
+        leaves, moments = adam_step(leaves, no_longer(slope, moments), moments, rates)
+    usual = moments["x.exp_avg_sq"].sum()
+    spike = {"x": 1e6 * torch.randn(50, generator=generator)}
+    tamed = no_longer(spike, moments)
+    torch.testing.assert_close(tamed["x"] / tamed["x"].norm(), spike["x"] / spike["x"].norm())
+    _, after = adam_step(leaves, tamed, moments, rates)
+    _, wild = adam_step(leaves, spike, moments, rates)
+    assert after["x.exp_avg_sq"].sum() < 1.1 * usual < 1e6 * usual < wild["x.exp_avg_sq"].sum()
+    short = {"x": 1e-3 * torch.ones(50)}
+    assert torch.equal(no_longer(short, moments)["x"], short["x"])
+    assert no_longer(spike, {}) == spike

@@ -73,7 +73,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "below", tmp_path / "folder"):
         with pytest.raises(StorageError, match="cannot write"):
             write_bytes(path, b"content")
-    with pytest.raises(StorageError), locked(tmp_path / "file"):
+    with pytest.raises(StorageError, match="is a file, and must be a folder"), locked(tmp_path / "file"):
         raise AssertionError("a file was locked as if it were a folder")
 
 

@@ -149,12 +149,12 @@ def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> t
     guard, bill = facts["guard"], facts["bill"]
     stayed = "stayed first" if guard["first_held"] else f"fell behind the one in place {guard['recommended_place']}"
     noise = ", within the noise of seeds" if guard["first_within_noise"] and not guard["first_held"] else ""
-    tau = "–" if guard["kendall"] is None else f"{guard['kendall']:.2f}"
+    tau = "Kendall's tau is undefined" if guard["kendall"] is None else f"Kendall's tau {guard['kendall']:.2f}"
     early = "; the rest could be left out" if guard["stopped_early"] else ""
     return (
         head,
         *top,
-        f"On the full data, {guard['trained']} of the best trained {guard['seeds']} times: the first {stayed}{noise}; Kendall {tau}{early}.",
+        f"On the full data, {guard['trained']} of the best trained {guard['seeds']} times: the first {stayed}{noise}; {tau}{early}.",
         f"Recommended: {_config(facts['recommended_config'])}",
         f"Bill: condensing {bill['seconds_condense']:.1f} s, search {bill['seconds_search']:.1f} s, guard {bill['seconds_guard']:.1f} s; "
         f"the same trials on the full data, one at a time: about {bill['seconds_same_trials_on_full_estimate']:.1f} s.",

@@ -14,7 +14,7 @@ from hcdc._typing import Hyper
 from hcdc.bilevel import Adam, fit, initialise, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
-from hcdc.condense.optimise import adam_step, cosine
+from hcdc.condense.optimise import adam_step, cosine, no_longer
 from hcdc.condense.points import Measure, Points, descend, total_derivative
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
@@ -72,7 +72,8 @@ class HCDC(Calibration):
     where p_S is the mean probability of the true class (the soft accuracy) and corr Pearson's correlation, so that real
     values are matched up to scale and shift; 0 drops a term. Loss and accuracy rank differently even on the full data;
     here each has a reading of S_val of its own, and the problem's criterion says by which a search chooses. A problem
-    without a soft accuracy has no third term. `train` makes S_train; S_val starts from `start`; `structure=False` keeps
+    without a soft accuracy has no third term. The slope of the first grows as 1 / ‖g_S‖, so that a step follows none that is
+    longer than those before it (`no_longer`). `train` makes S_train; S_val starts from `start`; `structure=False` keeps
     its adjacency as it started; `soft` learns the labels of images too, as probabilities.
     """
 
@@ -163,7 +164,7 @@ class HCDC(Calibration):
         metrics = {METRICS[name]: float(term.detach()) for name, term in terms.items()}
         scale = float(state["health"]["rate"]) * cosine(number, self.updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}
-        moved = adam_step(leaves, slopes, state["moments"], rates)
+        moved = adam_step(leaves, no_longer(slopes, state["moments"]), state["moments"], rates)
         return self.accepted(state, number, (loss, *moved), lambda tensors: val.replace(**tensors).project().tensors()), metrics
 
     def losses(self, task: Task, points: Points, val: Any) -> dict[str, Tensor]:

@@ -10,10 +10,27 @@ import torch
 from hcdc._tensors import TensorDict
 from hcdc.bilevel import stepped
 
+BETA2 = 0.999
+"""Decay of Adam's second moment."""
+
 
 def adam_step(tensors: TensorDict, slopes: TensorDict, moments: TensorDict, rates: Mapping[str, float]) -> tuple[TensorDict, TensorDict]:
     """`stepped` by Adam (Kingma and Ba 2015)."""
-    return stepped(tensors, slopes, moments, lambda groups: torch.optim.Adam(groups, fused=True), rates)
+    return stepped(tensors, slopes, moments, lambda groups: torch.optim.Adam(groups, betas=(0.9, BETA2), fused=True), rates)
+
+
+def no_longer(slopes: TensorDict, moments: TensorDict) -> TensorDict:
+    """Each of `slopes` at its own direction, no longer than the root mean square of those that `adam_step` took before it.
+
+    ‖g‖ <= ‖v̂^(1/2)‖, with Adam's second moment v̂ of the same tensor, so that one batch cannot move all of it by the full
+    rate. Without moments yet, as they are.
+    """
+    kept = dict(slopes)
+    for name, slope in slopes.items():
+        if f"{name}.step" in moments:
+            variance = moments[f"{name}.exp_avg_sq"].sum() / (1 - BETA2 ** moments[f"{name}.step"])
+            kept[name] = slope * (variance.sqrt() / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(1)
+    return kept
 
 
 def cosine(number: int, total: int, floor: float = 0.02) -> float:

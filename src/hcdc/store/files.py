@@ -126,6 +126,8 @@ def locked(folder: Path) -> Generator[None]:
     Raises `StorageError` where it cannot be written to, `RunExistsError` where another process holds it. The lock
     is on the folder itself and is gone with the process, however that ends.
     """
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"`out` = {folder}: is a file, and must be a folder, new or empty; choose another name")
     probe = folder / ".writable"
     write_bytes(probe, b"")
     probe.unlink(missing_ok=True)
