@@ -208,3 +208,12 @@ def test_one_batch_of_a_huge_slope_does_not_move_what_was_learned():
     short = {"x": 1e-3 * torch.ones(50)}
     assert torch.equal(no_longer(short, moments)["x"], short["x"])
     assert no_longer(spike, {}) == spike
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-30])
+def test_a_tensor_whose_slopes_began_at_zero_still_moves(first):
+    leaves, moments = {"x": torch.zeros(5)}, {}
+    for size in (first, 1.0):
+        leaves, moments = adam_step(leaves, no_longer({"x": torch.full((5,), size)}, moments), moments, {"x": 0.01})
+    assert bool((leaves["x"] < -1e-3).all())
+    assert torch.equal(no_longer({"x": torch.zeros(5)}, moments)["x"], torch.zeros(5))

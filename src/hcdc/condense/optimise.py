@@ -23,13 +23,13 @@ def no_longer(slopes: TensorDict, moments: TensorDict) -> TensorDict:
     """Each of `slopes` at its own direction, no longer than the root mean square of those that `adam_step` took before it.
 
     ‖g‖ <= ‖v̂^(1/2)‖, with Adam's second moment v̂ of the same tensor, so that one batch cannot move all of it by the full
-    rate. Without moments yet, as they are.
+    rate. The bound thus never grows. Where there are no moments yet, or they are 0, a slope stays as it is.
     """
     kept = dict(slopes)
     for name, slope in slopes.items():
         if f"{name}.step" in moments:
-            variance = moments[f"{name}.exp_avg_sq"].sum() / (1 - BETA2 ** moments[f"{name}.step"])
-            kept[name] = slope * (variance.sqrt() / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(1)
+            longest = (moments[f"{name}.exp_avg_sq"].sum() / (1 - BETA2 ** moments[f"{name}.step"])).sqrt()
+            kept[name] = slope * torch.where(longest > 0, longest / slope.norm(), 1).clamp_max(1)
     return kept
 
 

@@ -127,7 +127,7 @@ def locked(folder: Path) -> Generator[None]:
     is on the folder itself and is gone with the process, however that ends.
     """
     if folder.exists() and not folder.is_dir():
-        raise StorageError(f"`out` = {folder}: is a file, and must be a folder, new or empty; choose another name")
+        raise StorageError(f"`out` = {folder}: is a file, and must be a folder; choose another name")
     probe = folder / ".writable"
     write_bytes(probe, b"")
     probe.unlink(missing_ok=True)
