@@ -28,7 +28,7 @@ def one_process(marker: str, name: str) -> int | None:
     return None
 
 
-def wait_for(condition, seconds: float = 90) -> int | None:
+def wait_for(condition, seconds: float = 240) -> int | None:
     end = time.monotonic() + seconds
     while (found := condition()) is None and time.monotonic() < end:
         time.sleep(0.05)

@@ -217,3 +217,18 @@ def test_a_tensor_whose_slopes_began_at_zero_still_moves(first):
         leaves, moments = adam_step(leaves, no_longer({"x": torch.full((5,), size)}, moments), moments, {"x": 0.01})
     assert bool((leaves["x"] < -1e-3).all())
     assert torch.equal(no_longer({"x": torch.zeros(5)}, moments)["x"], torch.zeros(5))
+
+
+@pytest.mark.parametrize(
+    ("driver", "key"),
+    [
+        (Bank(starts=3, stages=1, chunk=3, steps=1, batch=2), "bank"),
+        (Algorithm1(trajectories=3, repeats=1, updates=1, interval=1), "trajectory"),
+    ],
+)
+def test_every_point_begins_with_parameters_of_its_own(driver, key):
+    task, method = small.task(), HCDC(driver=driver)
+    task = dataclasses.replace(task, condensed=task.condensed._replace(solver=Adam(1, 1e-9)))
+    step = method.measure_more if isinstance(driver, Bank) else method.learn
+    first, second, third = step(task, method.init(task), 0)[0][key]["params.w1"]
+    assert min((first - second).norm(), (second - third).norm()) > 0.1 * first.norm()

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, batch_size, stack, take, under
-from hcdc._typing import Hyper
-from hcdc.bilevel import Adam, fit, initialise, readings, together
+from hcdc._typing import Hyper, Params
+from hcdc.bilevel import Adam, Bilevel, fit, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, no_longer
@@ -27,10 +27,10 @@ from hcdc.store import Card, Groups, space_from_card
 class Bank:
     """Points measured once, then many cheap steps on S_val.
 
-    `starts` trajectories begin at random points of the relaxed space; at each of `stages` the models are trained on
-    S_train (first as a configuration is, then `more` steps), measured, and moved `rate` down the real hypergradient.
-    Half of the points are thus uniform. With longer trajectories more of them lie where the loss is low, and accuracy is
-    ranked less well (`docs/ablations.md`).
+    `starts` trajectories begin at random points of the relaxed space, each with parameters of its own (`apart`); at each of
+    `stages` the models are trained on S_train (first as a configuration is, then `more` steps), measured, and moved `rate`
+    down the real hypergradient. Half of the points are thus uniform. With longer trajectories more of them lie where the loss
+    is low, and accuracy is ranked less well (`docs/ablations.md`).
     """
 
     starts: int = 512
@@ -123,8 +123,8 @@ class HCDC(Calibration):
         chunk, stage = divmod(number, driver.stages)
         problem, train, seed = task.condensed.problem, self.made(task, state), 100 * chunk + stage
         if stage == 0:
-            hyper = stack(began(driver, task.space, task.seed, chunk))
-            start, solver = packed(hyper, initialise(problem, hyper, task.seed + seed)), task.condensed.solver
+            points = began(driver, task.space, task.seed, chunk)
+            start, solver = packed(stack(points), apart(problem, points, task.generator(5, chunk))), task.condensed.solver
         else:
             start, solver = state["trajectory"], replace(task.condensed.solver, steps=driver.more)
         each = {"train": train, "solver": solver, "seed": seed}
@@ -141,8 +141,8 @@ class HCDC(Calibration):
         repeat, update = divmod(number, driver.updates)
         train = self.made(task, state)
         if update == 0:
-            hyper = stack(began(driver, task.space, task.seed))
-            params = initialise(task.condensed.problem, hyper, task.seed + repeat)
+            points = began(driver, task.space, task.seed)
+            hyper, params = stack(points), apart(task.condensed.problem, points, task.generator(5, repeat))
         else:
             hyper, params = split(state["trajectory"])
         solver = replace(task.condensed.solver, steps=driver.interval)
@@ -193,6 +193,12 @@ def began(driver: Bank | Algorithm1, space: Space, seed: int, chunk: int = 0) ->
     else:
         generator, count = generator_for(seed, 7), driver.trajectories
     return [space.interior(generator) for _ in range(count)]
+
+
+def apart(problem: Bilevel, points: list[Hyper], generator: torch.Generator) -> Params:
+    """Parameters to begin with at each of `points`, drawn anew for each: models that stop early depend on where they began, and
+    an S_val that has seen one beginning ranks those of others less well (`docs/ablations.md`)."""
+    return stack([problem.init(point, generator) for point in points])
 
 
 def first_configs(card: Card, count: int) -> list[dict[str, float | int | str]]:
