@@ -5,10 +5,11 @@
 
 Filters are drawn uniformly from [-1, 1]^4 with --config-seed, which no condensation sees. "search" is hypergradient
 descent of --trials trainings on the condensed graph; the filter it finds is trained --trainings times on the whole graph,
-and its test accuracy printed beside that of the filter found on the whole graph itself; so is the one that a guard of the
-five best recommends, 15 trainings on the whole graph more. HCDC's sets are read by their soft accuracy, which it
-calibrates, all others by their loss, which ranks accuracy better where nothing is calibrated. Artefacts, trainings and
-figures are kept in --out as they come: run again after an interruption and it goes on. Prints a Markdown table.
+and its test accuracy printed beside that of the filters that --seeds searches on the whole graph itself find; so is the
+one that a guard of the five best recommends, 15 trainings on the whole graph more. HCDC's sets are read by their soft
+accuracy, which it calibrates, all others by their loss, which ranks accuracy better where nothing is calibrated.
+Artefacts, trainings and figures are kept in --out as they come: run again after an interruption and it goes on. Prints a
+Markdown table.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ COLUMNS = {
 CORRELATIONS = list(COLUMNS)[:4]
 
 
-def searched(recipe: Recipe, train: Any, val: Any, task: Task, arguments: argparse.Namespace) -> tuple[Trial, ...]:
+def searched(recipe: Recipe, train: Any, val: Any, task: Task, trials: int, seed: int = 0) -> tuple[Trial, ...]:
     """The trials of hypergradient descent on (train, val)."""
-    return HypergradientDescent().run(Objective(recipe, task.space, train, val), trials=arguments.trials, seed=0)
+    return HypergradientDescent().run(Objective(recipe, task.space, train, val), trials=trials, seed=seed)
 
 
 def tested(config: Config, task: Task, source: Source, arguments: argparse.Namespace) -> float:
@@ -61,7 +62,7 @@ def measured(source: Source, method: str, size: int, seed: int, judge: Judge, ar
     def measure() -> dict[str, Any]:
         task = task_for(source, size=size, seed=seed, **({} if method == "hcdc" else {"criterion": "loss"}))
         condensed = condensed_at(folder, source, task, method)
-        trials = searched(task.condensed, condensed.train, condensed.val, task, arguments)
+        trials = searched(task.condensed, condensed.train, condensed.val, task, arguments.trials)
         guarded = Guard()(condensed, source, trials)
         chosen = {"found": ranked(trials)[0].config, "guarded": guarded.candidates[guarded.best].trial.config}
         tests = {f"{name}_test_accuracy": tested(config, task, source, arguments) for name, config in chosen.items()}
@@ -80,20 +81,21 @@ def row(name: str, facts: list[dict[str, Any]], prefix: str = "spearman") -> str
 
 
 def whole(source: Source, some: dict[str, Any], judge: Judge, arguments: argparse.Namespace) -> str:
-    """What the full data itself reaches."""
+    """What the full data itself reaches, by as many searches as there are condensations."""
 
-    def measure() -> float:
+    def measure(seed: int) -> float:
         task = task_for(source, size=min(SIZES.get(arguments.data, (100,))))
-        trials = searched(task.full, source.splits.train, source.splits.val, task, arguments)
+        trials = searched(task.full, source.splits.train, source.splits.val, task, arguments.trials, seed)
         return tested(ranked(trials)[0].config, task, source, arguments)
 
-    reached = figures(arguments.out / arguments.data / f"whole-{arguments.trials}-{arguments.trainings}.json", measure)
+    folder, name = arguments.out / arguments.data, f"whole-{arguments.trials}-{arguments.trainings}"
+    reached = [figures(folder / f"{name}-{seed}.json", lambda seed=seed: measure(seed)) for seed in range(arguments.seeds)]
     keys = ("ceiling_loss", "ceiling_accuracy", "ceiling_top_half_loss", "ceiling_top_half_accuracy")
     ceilings = " | ".join("" if some[key] is None else f"{some[key]:.3f}" for key in keys)
     spent = f"{judge.configs} x {judge.seeds} on T {some['seconds_search_full']:.0f} s"
     own = f"own loss against own accuracy {some['own_loss_against_accuracy']:.3f}; {spent}"
     best = f"best of the {judge.configs} has test accuracy {some['best_test_accuracy']:.3f}"
-    return f"| whole graph, one seed against the others | {ceilings} | {reached:.3f} | | | |\n\n{own}; {best}"
+    return f"| whole graph, one seed against the others | {ceilings} | {np.mean(reached):.3f} ± {np.std(reached):.3f} | | | |\n\n{own}; {best}"
 
 
 def draw(folder: Path, source: Source, judge: Judge, path: Path) -> None:
