@@ -129,7 +129,54 @@ def test_an_artefact_asks_for_the_model_and_never_holds_it(tmp_path, capsys):
         with pytest.raises(SystemExit) as stop:
             main([command, str(tmp_path)])
         assert (stop.value.code or 0) == code, command
-    assert "problem=" in capsys.readouterr().err
+    assert "own(MODEL, train, val, space=..., size=...).load(DIR)" in capsys.readouterr().err
+
+
+def test_a_saved_set_is_loaded_where_its_model_and_data_are(tmp_path):
+    train, val, test = arrays()
+    found = condense_model(Net, train, val, **SMALL)
+    found.save(tmp_path)
+    # What the card says about training goes before what is asked for now.
+    again = own(Net, train, val, **SMALL | {"small": hcdc.Adam(3)}).load(tmp_path)
+    assert again.rank(SPACE.configs(4, 0))[0]._replace(seconds=0) == found.rank(SPACE.configs(4, 0))[0]._replace(seconds=0)
+    first, second = (each.evaluate(test, configs=4, seeds=1).facts for each in (found, again))
+    assert first["spearman_loss"] == second["spearman_loss"]
+    assert again.probe(configs=6).condensed.card.probe is not None
+    with pytest.raises(InputError, match="was condensed from other data"):
+        own(Net, val, train, **SMALL).load(tmp_path)
+    with pytest.raises(InputError, match="must be the model of the artefact"):
+        own(lambda: Net(4), train, val, **SMALL).load(tmp_path)
+
+
+def test_a_set_is_told_in_a_line():
+    found = condense_model(Net, TRAIN, VAL, **SMALL | {"method": "random"})
+    assert repr(found).startswith("Calibrated(Condensed(own data by random: 6 examples to train, 6 to validate, in ")
+    told = repr(found.evaluate(TEST, configs=4, seeds=1))
+    assert told.startswith("Evaluation(configs=4, seeds=1, spearman_loss=")
+    assert "\n" not in told
+
+
+def test_what_costs_quality_is_warned_of_before_the_run():
+    class Normed(Net):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(5)
+
+        def forward(self, x, gate):
+            return self.head(self.norm(self.first(x)).tanh() * gate)
+
+    with pytest.warns(UserWarning, match="BatchNorm1d `norm` is frozen"):
+        condense_model(Normed, TRAIN, VAL, **SMALL | {"method": "random"})
+
+
+def test_what_the_model_raises_at_once_is_its_own():
+    class Broken(Net):
+        def forward(self, x, gate):
+            raise KeyError("not here")
+
+    with pytest.raises(hcdc.ModelError, match=r"KeyError at test_own\.py") as caught:
+        condense_model(Broken, TRAIN, VAL, **SMALL)
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_a_regression_reports_r2():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import nn
 from hcdc._progress import bar
 from hcdc._typing import Config
 from hcdc.bilevel import SGD, Adam, Recipe, Solver
-from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted, staged
+from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choice, Condenser, Pilot, Task, condense, fitted, recipes_of, staged
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
@@ -21,7 +23,7 @@ from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
-from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard
+from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard, load_condensed
 
 
 class Settings(TypedDict, total=False):
@@ -60,16 +62,36 @@ class Own:
         return check(self.task, self.method, timed=timed, pilot=self.pilot)
 
     def condense(self, *, callbacks: Sequence[Callback] = ()) -> Calibrated:
-        """Checked first: raises `InputError` for what would break before any long work. Then piloted, if it is to be."""
-        self.check(timed=False).demand()
+        """Checked first: raises `InputError` for what would break before any long work, or the `ModelError` of the user's own
+        code, and warns of what costs quality. Then piloted, if it is to be."""
+        began = time.perf_counter()
+        checkup = self.check(timed=False)
+        checkup.demand()
+        for finding in checkup.findings:
+            if finding.level == "warns":
+                warnings.warn(finding.line(), stacklevel=2)
+        checking = time.perf_counter() - began
         if self.pilot is None or not isinstance(self.method, HCDC):
-            return Calibrated(self._condensed(callbacks), self)
+            return Calibrated(_dearer(self._condensed(callbacks), checking), self)
         with bar(f"trying {self.pilot.configs} configurations on the full data", shown=self.progress):
             chosen = self.pilot(self.task, self.method)
         made = replace(self, task=chosen.task, method=chosen.method)
         condensed = made._condensed(callbacks)
-        more = {"pilot": _pilot_card(self.pilot, chosen), "seconds": condensed.card.seconds + chosen.seconds}
-        return Calibrated(replace(condensed, card=condensed.card.model_copy(update=more)), made)
+        return Calibrated(_dearer(condensed, checking + chosen.seconds, pilot=_pilot_card(self.pilot, chosen)), made)
+
+    def load(self, folder: str | Path) -> Calibrated:
+        """The set that was condensed for this model and data and saved in `folder`, to be ranked, searched and judged again.
+
+        A configuration is trained as its card says. Raises `InputError` where it was made from other data or for another
+        model, `FormatError` for a folder that is not whole.
+        """
+        condensed = load_condensed(folder)
+        if condensed.card.data.sha256 != self.card.sha256:
+            rule = f"was condensed from other data ({condensed.card.data.name}) than what is given"
+            raise InputError("folder", str(folder), rule, "give the training and validation data of then")
+        recipes = recipes_of(condensed, self.problem)
+        task = replace(self.task, condensed=recipes["condensed"], full=recipes["full"], budget=Budget(**condensed.card.sizes))
+        return Calibrated(condensed, replace(self, task=task))
 
     def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
         method = fitted(self.method, self.task)
@@ -84,6 +106,9 @@ class Calibrated:
 
     condensed: Condensed
     made: Own
+
+    def __repr__(self) -> str:
+        return f"Calibrated({self.condensed!r})"
 
     @property
     def train(self) -> Any:
@@ -213,6 +238,11 @@ def _pilot(settings: Settings) -> Pilot | None:
     if configs == 0 or not (named or ("small" not in settings and isinstance(settings.get("method"), HCDC))):
         return None
     return Pilot(configs, Pilot.trains if named else (), "small" not in settings)
+
+
+def _dearer(condensed: Condensed, seconds: float, **more: Any) -> Condensed:
+    """`condensed` with `seconds` more on its bill, and `more` in its card."""
+    return replace(condensed, card=condensed.card.model_copy(update={"seconds": condensed.card.seconds + seconds, **more}))
 
 
 def _pilot_card(pilot: Pilot, chosen: Choice) -> PilotCard:

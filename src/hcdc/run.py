@@ -56,7 +56,8 @@ IMAGE_METHODS: dict[str, ImageCondenser] = {
 }
 """At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
 
-METHODS = ("hcdc", "random", "herding", "k-center", *GRAPH_METHODS, *IMAGE_METHODS)
+CORESETS = ("random", "herding", "k-center")
+METHODS = ("hcdc", *CORESETS, *GRAPH_METHODS, *IMAGE_METHODS)
 DRIVERS = ("bank", "algorithm1")
 TRAINED = 300
 """Steps of the network by whose embedding herding and k-center compare images."""
@@ -82,7 +83,7 @@ def method_named(
     for the `problem`: cells are trained, and powers of a graph that have parameters of their own are told apart on S_train.
 
     `steps` counts what the method learns in: updates of S_val for hcdc, epochs for gcond, steps for dc, dsa, dm, kip
-    and tm; random learns nothing.
+    and tm; the coresets learn nothing and refuse it.
     `relaxation` says how `adjusted` will relax architecture parameters (hcdc on cells).
     `neighbours` bounds how many of a node's neighbours hcdc reads for a real hypergradient; None reads all.
     """
@@ -92,9 +93,11 @@ def method_named(
         raise InputError("neighbours", neighbours, "must be at least 1", "leave it out to read all of them")
     if driver not in DRIVERS:
         raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
+    if name in CORESETS and steps is not None:
+        raise InputError("steps", steps, f"{name} learns nothing", "leave it out")
     if name == "random":
         return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
-    if name in ("herding", "k-center"):
+    if name in CORESETS:
         coreset = HERDING if name == "herding" else K_CENTER
         return replace(coreset, trained=TRAINED) if kind == "images" else coreset
     if name in GRAPH_METHODS:

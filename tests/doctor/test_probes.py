@@ -52,6 +52,11 @@ class Fixed(nn.Module):
         return x @ self.weight
 
 
+class Thresholded(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.body(x) > 0).float()
+
+
 class Shift(nn.Module):
     """Of many parameters and little work."""
 
@@ -75,6 +80,7 @@ SICK: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "random": (lambda: Net(Layer(lambda x: x + torch.rand(x.shape))), DECAY, "breaks", "changes from call to call"),
     "item": (lambda: Net(Layer(lambda x: x * x.mean().item())), DECAY, "breaks", "vmap"),
     "raises": (lambda: Net(Layer(lambda x: x[:, 9])), DECAY, "breaks", "your `forward` raised IndexError"),
+    "thresholded": (Thresholded, DECAY, "breaks", "validation loss has no gradient"),
     "the same start": (Fixed, DECAY, "warns", "start the same under every seed"),
 }
 

@@ -79,9 +79,15 @@ def command(function: F) -> F:
     """Make a command of `function`, whose parameters are its flags: --json is added to them, the work that it returns is
     done and its answer printed. Called as it is, `function` checks its arguments and does nothing yet."""
 
+    resumed = "resume" in inspect.signature(function).parameters
+
     @functools.wraps(function)
     def done(*, as_json: bool, **flags: Any) -> None:
-        _emit(function(**flags)(), as_json)
+        try:
+            _emit(function(**flags)(), as_json)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted" + ("; the same command with --resume goes on from what was kept\n" if resumed else "\n"))
+            raise typer.Exit(130) from None
 
     hints = get_type_hints(function, include_extras=True)
     parameters = [value.replace(annotation=hints[name]) for name, value in inspect.signature(function).parameters.items()]
@@ -269,6 +275,3 @@ def main(arguments: list[str] | None = None) -> Any:
         message = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command with --resume goes on from what was kept\n")
-        raise SystemExit(130) from None

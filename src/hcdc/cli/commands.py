@@ -315,7 +315,7 @@ def opened(folder: Path) -> Condensed:
 
     condensed = load_condensed(folder)
     if _family(condensed.card, folder) == OWN:
-        remedy = "judge and search it in Python: hcdc.Judge()(hcdc.load_condensed(DIR), source, problem=hcdc.ModuleProblem(...))"
+        remedy = "judge and search it in Python: from hcdc.own import own; own(MODEL, train, val, space=..., size=...).load(DIR).evaluate(test)"
         raise InputError("DIR", str(folder), "was condensed for a model of your own, whose code is not saved", remedy)
     return condensed
 

@@ -137,7 +137,9 @@ def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None)
     name = known.get("import") or known.get("class")
     if problem is None:
         rule = f"the artefact was made with a model of the user's own ({name}), which it does not hold"
-        raise InputError("problem", None, rule, "from Python, pass problem=hcdc.ModuleProblem(model, space, num_classes)")
+        raise InputError(
+            "problem", None, rule, "load it where the model is: from hcdc.own import own; own(MODEL, train, val, space=..., size=...).load(DIR)"
+        )
     if any(problem.card()[field] != known.get(field) for field in ("num_classes", "parameters")):
         raise InputError("problem", problem, f"must be the model of the artefact ({name}), with its parameters", "make it as it was then")
     criterion = known.get("criterion", problem.criterion)

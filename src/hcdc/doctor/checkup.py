@@ -10,15 +10,17 @@ import torch
 from hcdc.condense import HCDC, Bank, Condenser, Pilot, Task, fitted, machine_memory, peak_memory
 from hcdc.doctor.cost import Cost, estimate
 from hcdc.doctor.probes import PROBES, Finding, Patient, first_line
-from hcdc.errors import HcdcError, InputError
+from hcdc.errors import HcdcError, InputError, ModelError
 
 
 @dataclass(frozen=True)
 class Checkup:
-    """All findings, what breaks first, and the cost of the run, None where something breaks or it was not asked for."""
+    """All findings, what breaks first, and the cost of the run, None where something breaks or it was not asked for; `error`
+    is the first that code of the user's own raised."""
 
     findings: tuple[Finding, ...]
     cost: Cost | None
+    error: ModelError | None = None
 
     @property
     def healthy(self) -> bool:
@@ -38,7 +40,9 @@ class Checkup:
         return {"healthy": self.healthy, "findings": [finding._asdict() for finding in self.findings], "cost": cost}
 
     def demand(self) -> None:
-        """Raise `InputError` with the first finding that breaks."""
+        """Raise `InputError` with the first finding that breaks; where the user's own code raised, its `ModelError`."""
+        if self.error is not None:
+            raise self.error
         for finding in self.findings:
             if finding.level == "breaks":
                 raise InputError("model", "checked before the run", finding.what, finding.remedy)
@@ -50,24 +54,26 @@ def check(task: Task, method: Condenser | None = None, *, timed: bool = True, pi
 
     Nothing is raised for what user code does: it becomes a finding. The cost is measured only where nothing breaks.
     """
-    found: list[Finding] = []
+    found, raised = list[Finding](), list[Exception]()
     try:
         generator = torch.Generator().manual_seed(0)
         hyper = task.space.interior(generator)
         patient = Patient(task, task.condensed.problem.init(hyper, generator), hyper)
     except Exception as error:
-        return Checkup((_raised(error),), None)
+        return Checkup((_raised(error),), None, error if isinstance(error, ModelError) else None)
     for probe in PROBES:
         try:
             found += probe(patient)
         except Exception as error:
             found.append(_raised(error))
+            raised.append(error)
     chosen = method or HCDC()
     if all(finding.level != "breaks" for finding in found):
         found += _heavy(patient, chosen)
     unique = sorted(dict.fromkeys(found), key=lambda finding: ("breaks", "warns", "notes").index(finding.level))
     broken = any(finding.level == "breaks" for finding in unique)
-    return Checkup(tuple(unique), estimate(task, fitted(chosen, task), pilot) if timed and not broken else None)
+    own = next((error for error in raised if isinstance(error, ModelError)), None)
+    return Checkup(tuple(unique), estimate(task, fitted(chosen, task), pilot) if timed and not broken else None, own)
 
 
 def _heavy(patient: Patient, method: Condenser) -> list[Finding]:

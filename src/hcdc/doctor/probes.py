@@ -88,6 +88,16 @@ def twice_differentiable(patient: Patient) -> list[Finding]:
     return [Finding("warns", f"parameters {idle[:5]} do not enter the training loss", "leave them out of the module")] if idle else []
 
 
+def told_by_data(patient: Patient) -> list[Finding]:
+    """A validation loss that does not move with the parameters, so that nothing can be learned from it."""
+    leaves = {name: value.detach().requires_grad_() for name, value in patient.params.items()}
+    loss = patient.losses(leaves, patient.hyper)["validation"]
+    slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True) if loss.requires_grad else [None]
+    if any(slope is not None and bool((slope != 0).any()) for slope in slopes):
+        return []
+    return [Finding("breaks", "the validation loss has no gradient in the parameters", "return what the layers compute, not rounded or thresholded")]
+
+
 def batched(patient: Patient) -> list[Finding]:
     """Operations that `vmap` cannot batch over models, or batches by a slow loop."""
     params, hyper, data = expand(patient.params, 2), stack([patient.hyper] * 2), small(patient.task.real.train)
@@ -183,7 +193,7 @@ def scaled(patient: Patient) -> list[Finding]:
 
 
 PROBES: tuple[Callable[[Patient], list[Finding]], ...] = (
-    layers, finite, dependent, twice_differentiable, batched, independent, trains, scaled,
+    layers, finite, dependent, twice_differentiable, told_by_data, batched, independent, trains, scaled,
 )  # fmt: skip
 """In the order in which findings are told."""
 

@@ -49,6 +49,10 @@ class Evaluation:
     full: Scores
     floors: dict[str, Scores]
 
+    def __repr__(self) -> str:
+        figures = ("configs", "seeds", "spearman_loss", "ceiling_loss", "floor_strong_loss", "regret_top1", "break_even_configs")
+        return f"Evaluation({', '.join(f'{name}={self.facts[name]}' for name in figures if name in self.facts)})"
+
 
 @dataclass(frozen=True)
 class Judge:

@@ -171,6 +171,10 @@ class Condensed:
     val: Any
     card: Card
 
+    def __repr__(self) -> str:
+        sizes = f"{self.card.sizes.get('train')} {self.card.data.unit} to train, {self.card.sizes.get('val')} to validate"
+        return f"Condensed({self.card.data.name} by {self.card.method}: {sizes}, in {self.card.seconds:.1f} s)"
+
     @property
     def space(self) -> Space:
         return space_from_card(self.card.space)
