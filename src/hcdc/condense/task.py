@@ -95,9 +95,9 @@ def default_recipes(data: Any, family: str | None = None, *, size: int = 500, **
 
     Graphs: on T 200 steps at 0.01, weight decay 5e-4 and dropout 0.5 (Kipf and Welling 2016); on S the same number of
     steps at 0.05, nearer to the optimum that implicit differentiation assumes, and no dropout, which on a few dozen nodes
-    is mostly noise; at 0.01, as on T, where powers of the graph have parameters of their own. Measured in
-    `docs/ablations.md`. Cells of NAS-Bench-201: on S the recipe of DC-BENCH, 50 epochs of `size` images in batches of 64;
-    on T as many steps at a rate of 0.1.
+    is mostly noise; at 0.01, as on T, for architectures and where powers of the graph have parameters of their own.
+    Measured in `docs/ablations.md`. Cells of NAS-Bench-201: on S the recipe of DC-BENCH, 50 epochs of `size` images in
+    batches of 64; on T as many steps at a rate of 0.1.
     """
     problem: Any = problem_for(data, family, **settings)
     own: dict[str, Any] = {"dropout": 0.0} if isinstance(data, GraphData) else {}
@@ -105,7 +105,7 @@ def default_recipes(data: Any, family: str | None = None, *, size: int = 500, **
         own["criterion"] = "soft-accuracy"
     small = replace(problem, **own | settings)
     if isinstance(data, GraphData):
-        return Recipe(small, Adam(200, 0.01 if problem.hops_apart() else 0.05)), Recipe(problem, Adam(200, 0.01))
+        return Recipe(small, Adam(200, 0.01 if problem.paced() else 0.05)), Recipe(problem, Adam(200, 0.01))
     if isinstance(problem, NasBench201):
         decay = {"weight_decay": 3e-4} | settings
         solver = SGD.lasting(CELL_EPOCHS, size)

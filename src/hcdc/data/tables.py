@@ -53,7 +53,8 @@ class Column:
             return torch.from_numpy((values - self.mean) / self.scale).float().unsqueeze(1)
         unseen = sorted(set(values.tolist()) - set(self.categories))
         if unseen:
-            raise DataError(self.name, unseen[:5], "categories without a training row", "move a row with each to the training part, or group them")
+            remedy = "move a row with each to the training part, group them, or leave out a column that only names rows"
+            raise DataError(self.name, unseen[:5], "categories without a training row", remedy)
         place = {category: at for at, category in enumerate(self.categories)}
         index = torch.tensor([place[value] for value in values.tolist()], dtype=torch.long)
         return torch.nn.functional.one_hot(index, len(self.categories)).float()

@@ -67,6 +67,11 @@ class GraphNet(Classifier):
         the powers share theirs."""
         return 0
 
+    def paced(self) -> bool:
+        """Whether configurations differ in how fast they learn, as architectures do, so that part of their order is the order in
+        which they learn: S is then trained at the rate of T (`docs/ablations.md`)."""
+        return True
+
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """The parameters of each layer, on which its decay acts; a family that has more names them too."""
         return LAYERS
@@ -111,6 +116,9 @@ class HopNet(GraphNet):
             raise InputError("order", self.order, f"must lie between 0 and {HIGHEST}", "use fewer powers of the graph, but not less than none")
         if self.hidden < 1:
             raise InputError("hidden", self.hidden, "must be at least 1", "use 16, as Kipf and Welling do")
+
+    def paced(self) -> bool:
+        return self.hops_apart() > 0
 
     def activate(self, h: Tensor) -> Tensor:
         """ReLU, whose second derivative is 0 wherever it exists."""
