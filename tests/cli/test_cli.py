@@ -359,7 +359,7 @@ def test_of_two_runs_in_one_folder_one_works_and_the_other_is_told(capsys, tmp_p
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ONE_THREAD) for _ in range(2)]
     ends = sorted(((each.returncode, error) for each, error in [(each, each.communicate()[1]) for each in both]), key=lambda end: end[0])
     assert [code for code, _ in ends] == [0, 2], ends
-    told = [line for line in ends[1][1].splitlines() if "steps, about" not in line]
+    told = [line for line in ends[1][1].splitlines() if "GiB of memory" not in line]
     assert len(told) == 1, told
     assert told[0].startswith(f"error: `out` = {out}: another process is writing there")
     assert "is whole" in run(capsys, "verify", str(out))[1]

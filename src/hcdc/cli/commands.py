@@ -125,7 +125,7 @@ class Condense:
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
     from hcdc.cli.probing import look
-    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory, staged
+    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory, staged, stages_of
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, locked
 
@@ -139,7 +139,8 @@ def condense(request: Condense) -> Answer:
     request.where.need(spreads, "method", f"{request.method}, {request.driver}", "take --method hcdc with its bank, or leave --engine out")
     method = fitted(method, task)
     needed, steps = check_memory(method, task), method.length()
-    line = f"{steps} steps, about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
+    stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
+    line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
     sys.stderr.write(f"{line}; for an estimate of the time: hcdc doctor, with the same options\n")

@@ -1,6 +1,6 @@
 """Methods that make a small synthetic training and validation set."""
 
-from hcdc.condense.calibration import staged
+from hcdc.condense.calibration import staged, stages_of
 from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_last
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, PATHS, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
@@ -23,5 +23,5 @@ __all__ = [
     "Algorithm1", "Bank",
     "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
     "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",
-    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "staged", "timed", "total_derivative",
+    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "staged", "stages_of", "timed", "total_derivative",
 ]  # fmt: skip

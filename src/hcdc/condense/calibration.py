@@ -89,10 +89,15 @@ class Calibration(ABC):
         return state | {"val": val(tensors), "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}
 
 
+def stages_of(method: Condenser, label: str) -> dict[str, int]:
+    """How many steps each stage of `method` has; a method of one stage goes by `label`."""
+    return {stage: steps for stage, steps in method.stages().items() if steps} if isinstance(method, Calibration) else {label: method.length()}
+
+
 def staged(method: Condenser, progress: Progress, label: str) -> Callback:
     """A callback of `condense` that tells `progress` of each stage by itself, since a step of one may take as long as a hundred
     of another; a method of one stage goes by `label`."""
-    stages = method.stages() if isinstance(method, Calibration) else {label: method.length()}
+    stages = stages_of(method, label)
 
     def told(done: int, total: int, metrics: dict[str, float]) -> None:
         for stage, steps in stages.items():
