@@ -69,7 +69,7 @@ class Own:
         checkup.demand()
         for finding in checkup.findings:
             if finding.level == "warns":
-                warnings.warn(finding.line(), stacklevel=2)
+                warnings.warn(finding.line(), stacklevel=3)
         checking = time.perf_counter() - began
         if self.pilot is None or not isinstance(self.method, HCDC):
             return Calibrated(_dearer(self._condensed(callbacks), checking), self)

@@ -19,10 +19,12 @@ import torch
 
 import hcdc
 from hcdc.cli import app, main
+from hcdc.run import CORESETS
 from hcdc.store import load_condensed, locked
 from tests import small
 
-FAST = ["--size", "9", "--steps", "5", "--no-probe"]
+BRIEF = ["--size", "9", "--no-probe"]
+FAST = [*BRIEF, "--steps", "5"]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,9 @@ def condensed(capsys, folder: Path, method: str = "random") -> Path:
 @pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random", "herding", "k-center"])
 def test_the_main_job(capsys, tmp_path, method):
     data, out = small.npz(tmp_path), tmp_path / "out"
-    code, text, progress = run(capsys, "condense", str(data), "--method", method, *FAST, "--out", str(out), "--json")
+    code, text, progress = run(
+        capsys, "condense", str(data), "--method", method, *(BRIEF if method in CORESETS else FAST), "--out", str(out), "--json"
+    )
     assert code == 0
     assert json.loads(text)["method"] == method
     assert method == "random" or ("learning S_val" if method == "hcdc" else "condensing") in progress
@@ -163,6 +167,10 @@ BAD_FLAGS = {
     "size of zero": (["condense", "{data}", "--size", "0"], "`size` = 0"),
     "size beyond the data": (["condense", "{data}", "--size", "4000"], "`size` = 4000"),
     "val-size beyond the data": (["condense", "{data}", "--size", "9", "--val-size", "99"], "`val-size` = 99"),
+    "steps of what learns nothing": (
+        ["condense", "{data}", "--size", "9", "--method", "random", "--steps", "5"],
+        "`steps` = 5: random learns nothing",
+    ),
     "no steps": (["condense", "{data}", "--size", "9", "--steps", "0"], "`steps` = 0"),
     "unknown driver": (["condense", "{data}", "--size", "9", "--driver", "taxi"], "`driver` = 'taxi'"),
 }
@@ -407,7 +415,7 @@ def test_a_set_of_a_model_of_ones_own_is_left_to_python(capsys, tmp_path):
 
 def test_a_card_whose_recipes_name_no_family_is_refused_by_name(capsys, tmp_path):
     made, broken = tmp_path / "made", tmp_path / "broken"
-    run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", *FAST, "--out", str(made))
+    run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", *BRIEF, "--out", str(made))
     condensed = load_condensed(made)
     replace(condensed, card=condensed.card.model_copy(update={"recipes": {"condensed": {}, "full": {}}})).save(broken)
     for command in ("show", "evaluate", "probe", "search"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def search(request: Search) -> Answer:
     kept = None if request.storage else folder / f"search-{request.algorithm}"
     if kept is not None and kept.exists() and not request.resume:
         raise RunExistsError(f"{kept}: holds a search already; add --resume to go on with it, or remove that folder to start anew")
-    with request.where.opened() as engine, bar(f"{request.trials} trials by {request.algorithm}"):
+    with request.where.opened() as engine, bar(f"{request.trials} trials by {request.algorithm}", shown=sys.stderr.isatty()):
         found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
     guarded = None
     if guard is not None and source is not None:
