@@ -13,7 +13,8 @@ Progress = Callable[[str, int, int], None]
 def bar(label: str, *, prefix: str = "", shown: bool = True) -> Generator[Progress]:
     """A bar that moves as it is told, by the pace of what is done now: it starts anew with every new label.
 
-    It begins as `label`, without an end in sight where nothing is ever told, and calls what it is told of by `prefix` and the name given.
+    It begins as `label`, without an end in sight where nothing is ever told, and calls what it is told of by `prefix` and the
+    name given.
     """
     if not shown:
         yield lambda label, done, total: None

@@ -38,6 +38,11 @@ def expand(item: Mapping[str, Tensor], size: int) -> TensorDict:
     return {key: value.unsqueeze(0).repeat(size, *[1] * value.ndim) for key, value in item.items()}
 
 
+def as_leaves(tensors: Mapping[str, Tensor]) -> TensorDict:
+    """The same memory, as leaves by which can be differentiated."""
+    return {name: value.detach().requires_grad_() for name, value in tensors.items()}
+
+
 def batch_size(batch: Mapping[str, Tensor]) -> int:
     """B of a batched dictionary."""
     return next(iter(batch.values())).shape[0]

@@ -56,7 +56,7 @@ IMAGE_METHODS: dict[str, ImageCondenser] = {
 }
 """At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
 
-CORESETS = ("random", "herding", "k-center")
+CORESETS = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER}
 METHODS = ("hcdc", *CORESETS, *GRAPH_METHODS, *IMAGE_METHODS)
 DRIVERS = ("bank", "algorithm1")
 TRAINED = 300
@@ -93,12 +93,12 @@ def method_named(
         raise InputError("neighbours", neighbours, "must be at least 1", "leave it out to read all of them")
     if driver not in DRIVERS:
         raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
-    if name in CORESETS and steps is not None:
-        raise InputError("steps", steps, f"{name} learns nothing", "leave it out")
-    if name == "random":
-        return RANDOM if kind == "graph" else replace(RANDOM, balanced=True)
     if name in CORESETS:
-        coreset = HERDING if name == "herding" else K_CENTER
+        if steps is not None:
+            raise InputError("steps", steps, f"{name} learns nothing", "leave it out")
+        coreset = CORESETS[name]
+        if name == "random":
+            return coreset if kind == "graph" else replace(coreset, balanced=True)
         return replace(coreset, trained=TRAINED) if kind == "images" else coreset
     if name in GRAPH_METHODS:
         _check_kind(name, kind, "graph", GRAPH_METHODS)

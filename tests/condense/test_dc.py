@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from hcdc._tensors import as_leaves
 from hcdc.condense import DC, condense
 from hcdc.condense.dc import gradient_distance, loops
-from hcdc.condense.images import cross_entropy, leaves
+from hcdc.condense.images import cross_entropy
 from hcdc.models import ConvNet
 from hcdc.store import DataCard
 from tests import small
@@ -49,7 +50,7 @@ def test_the_slope_of_a_match_is_that_of_the_distance():
     own = {key.removeprefix("train/"): value for key, value in method.init(task).items() if key.startswith("train/")}
     x, y = own["learned"]["x"].double(), own["labels"]["y"]
     network = ConvNet(3, shape=real.shape, width=4, searched=())
-    params = leaves({name: value.double() for name, value in network.init({}, torch.Generator().manual_seed(0)).items()})
+    params = as_leaves({name: value.double() for name, value in network.init({}, torch.Generator().manual_seed(0)).items()})
     matrices = [value for value in params.values() if value.ndim > 1]
 
     def distance(images: torch.Tensor) -> float:

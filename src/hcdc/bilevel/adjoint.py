@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from hcdc._tensors import expand, ravel, take, unravel
+from hcdc._tensors import as_leaves, expand, ravel, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel.linear import CG, LinearSolution, LinearSolver, Result
 from hcdc.bilevel.problem import Bilevel
@@ -132,7 +132,7 @@ def _within(difference: Tensor, value: Tensor, share: float) -> Tensor:
 
 def check_dependence(problem: Bilevel, params: Params, hyper: Hyper, train: Any, val: Any) -> None:
     """Raise `InputError` for a hyperparameter that reaches neither the inner nor the outer loss."""
-    leaves = {key: value.detach().requires_grad_() for key, value in hyper.items()}
+    leaves = as_leaves(hyper)
     with torch.enable_grad():
         total = problem.inner(params, leaves, train) + problem.outer(params, leaves, val)
     _check_read(hyper, read(total, leaves))

@@ -225,9 +225,8 @@ def evaluate(request: Evaluate) -> Answer:
             evaluation = judge(condensed, source, told)
         judged = verdict(evaluation.facts)
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
-        with bar("comparing hypergradients") as told:
+        with bar("comparing hypergradients"):
             found = align(condensed, source)
-            told("comparing hypergradients", 1, 1)
         report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))

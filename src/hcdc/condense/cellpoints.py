@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import jacrev
 
-from hcdc._tensors import TensorDict, expand, under
+from hcdc._tensors import TensorDict, as_leaves, expand, under
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Implicit, Neumann, Solver, descend, sensitivities
 from hcdc.condense.task import Task
@@ -91,7 +91,7 @@ class CellPoint:
     def slope(self, family: NasBench201, val: ImageData, chunk: int) -> tuple[Tensor, Tensor]:
         """(hypergradient of the loss in alpha [30], `Gated.readings` [2]) on `val`, looked at `chunk` images at a time."""
         network = Gated(self.architecture.network(family, fused=True), self.architecture.ops(), self.gates)
-        gate, params = network.start().requires_grad_(), {name: value.detach().requires_grad_() for name, value in self.params.items()}
+        gate, params = network.start().requires_grad_(), as_leaves(self.params)
         total, found = torch.zeros(len(self.gates)), torch.zeros(2)
         for part, share in parts(val, chunk):
             read = share * network.readings(params, {"gate": gate}, part)
@@ -119,10 +119,10 @@ class CellPoint:
         ahead = {name: torch.einsum("k,k...->...", p, value) for name, value in self.sensitivity.items()}
         found: dict[str, list[Tensor]] = {}
         for part, share in parts(val, chunk):
-            leaves = {name: value.detach().requires_grad_() for name, value in part.learnable().items()}
+            leaves = as_leaves(part.learnable())
             gate, params = network.start(), dict(self.params)
             if second:
-                gate, params = gate.requires_grad_(), {name: value.detach().requires_grad_() for name, value in params.items()}
+                gate, params = gate.requires_grad_(), as_leaves(params)
             read = network.readings(params, {"gate": gate}, part.replace(**leaves))
             scalar = weights[1] @ read
             if second:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hcdc._tensors import as_leaves
 from hcdc._typing import Params
-from hcdc.condense.images import ImageCondenser, cross_entropy, descended, enlarged, leaves
+from hcdc.condense.images import ImageCondenser, cross_entropy, descended, enlarged
 from hcdc.data import ImageData
 from hcdc.models import OPERATIONS, ConvNet
 from hcdc.store import Groups
@@ -42,7 +43,7 @@ class DC(ImageCondenser):
 
     def advance(self, real: ImageData, own: Groups, number: int, generator: torch.Generator) -> tuple[Groups, dict[str, float]]:
         network, y = self.network(real), own["labels"]["y"]
-        params, distance = leaves(network.init({}, generator)), 0.0
+        params, distance = as_leaves(network.init({}, generator)), 0.0
         published = loops(round(y.numel() / real.num_classes))
         outer, inner = published[0] if self.outer is None else self.outer, published[1] if self.inner is None else self.inner
         for match in range(outer):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, batch_size, stack, take, under
+from hcdc._tensors import TensorDict, as_leaves, batch_size, stack, take, under
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Adam, Bilevel, fit, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, followed
@@ -157,7 +157,7 @@ class HCDC(Calibration):
         """One Adam step on S_val; a step to where the loss is not finite is taken back and the rate halved."""
         val = rebuild(task.real.val, state["val"])
         names = [name for name in val.learnable() if self.structure or name != "adjacency"]
-        leaves = {name: val.learnable()[name].detach().requires_grad_() for name in names}
+        leaves = as_leaves({name: val.learnable()[name] for name in names})
         terms = self.losses(task, points, val.replace(**leaves))
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, stack
+from hcdc._tensors import TensorDict, as_leaves, stack
 from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.cellpoints import Architecture, CellFit, CellMeasure, CellPoint
 from hcdc.condense.coreset import Coreset
@@ -206,7 +206,7 @@ class CellHCDC(Calibration):
         """One Adam step on (some images of) S_val; one to where the loss is not finite is taken back and the rate halved."""
         labels = state["labels"]["y"]
         order = torch.randperm(len(labels), generator=task.generator(13, number))[: self.images]
-        leaves = {name: value.detach().requires_grad_() for name, value in state["val"].items()}
+        leaves = as_leaves(state["val"])
         some = self._val(task, leaves, labels).take(order)
         terms, pulled = self.losses(task, points, some.replace(**{name: value.detach() for name, value in some.learnable().items()}))
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()

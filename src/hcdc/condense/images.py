@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, under
+from hcdc._tensors import TensorDict, as_leaves, under
 from hcdc._typing import Params
 from hcdc.bilevel import stepped
 from hcdc.condense.optimise import not_finite
@@ -163,7 +163,7 @@ def cross_entropy(network: ConvNet, params: Params, x: Tensor, y: Tensor) -> Ten
 def trained_network(data: ImageData, steps: int, generator: torch.Generator) -> tuple[ConvNet, Params]:
     """A `ConvNet` and its parameters after `steps` steps of Adam at 1e-3 on batches of 128."""
     network = ConvNet(data.num_classes, shape=data.shape, searched=())
-    params = leaves(network.init({}, generator))
+    params = as_leaves(network.init({}, generator))
     optimiser = torch.optim.Adam(params.values(), lr=1e-3)
     for _ in range(steps):
         batch = torch.randint(data.size, (min(128, data.size),), generator=generator)
@@ -181,8 +181,4 @@ def embedding(network: ConvNet, params: Params, x: Tensor) -> Tensor:
 def descended(params: Params, loss: Tensor, rate: float) -> Params:
     """One step of plain gradient descent, as new leaves."""
     slopes = torch.autograd.grad(loss, list(params.values()))
-    return leaves({name: value - rate * slope for (name, value), slope in zip(params.items(), slopes, strict=True)})
-
-
-def leaves(params: Params) -> Params:
-    return {name: value.detach().requires_grad_() for name, value in params.items()}
+    return as_leaves({name: value - rate * slope for (name, value), slope in zip(params.items(), slopes, strict=True)})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hcdc._tensors import TensorDict, ravel, unravel
+from hcdc._tensors import TensorDict, as_leaves, ravel, unravel
 from hcdc._typing import Params
-from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, enlarged, leaves
+from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, enlarged
 from hcdc.condense.task import Task
 from hcdc.data import ImageData
 from hcdc.errors import InputError
@@ -72,7 +72,7 @@ class TM(ImageCondenser):
         path = own[f"expert-{chosen}"]["path"]
         like = {name: value.unsqueeze(0) for name, value in network.init({}, torch.Generator()).items()}
         begin, aim = path[first], path[first + self.ahead]
-        learned = {name: value.detach().requires_grad_() for name, value in own["learned"].items()}
+        learned = as_leaves(own["learned"])
         end = self.unrolled(network, _named(begin, like), learned, own["labels"]["y"], generator)
         distance = (_flat(end) - aim).square().sum() / (begin - aim).square().sum()
         slopes = dict(zip(learned, torch.autograd.grad(distance, list(learned.values())), strict=True))
@@ -81,7 +81,7 @@ class TM(ImageCondenser):
 
     def unrolled(self, network: ConvNet, params: Params, learned: TensorDict, y: Tensor, generator: torch.Generator) -> Params:
         """The parameters after `inner` steps on the images learned["x"] at the rate learned["rate"], differentiable in both."""
-        params, order = leaves(params), torch.empty(0, dtype=torch.long)
+        params, order = as_leaves(params), torch.empty(0, dtype=torch.long)
         for _ in range(self.inner):
             order = order if order.numel() else torch.randperm(y.numel(), generator=generator)
             index, order = order[: self.batch], order[self.batch :]
@@ -92,7 +92,7 @@ class TM(ImageCondenser):
 
     def _expert(self, network: ConvNet, real: ImageData, generator: torch.Generator) -> tuple[Tensor, float]:
         """Parameters [epochs + 1, P] before training and after every epoch on the real images, and the last loss."""
-        params = leaves(network.init({}, generator))
+        params = as_leaves(network.init({}, generator))
         path, loss = [_flat(params).detach()], torch.zeros(())
         for _ in range(self.epochs):
             for index in torch.randperm(real.size, generator=generator).split(self.real_batch):

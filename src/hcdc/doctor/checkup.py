@@ -60,7 +60,7 @@ def check(task: Task, method: Condenser | None = None, *, timed: bool = True, pi
         hyper = task.space.interior(generator)
         patient = Patient(task, task.condensed.problem.init(hyper, generator), hyper)
     except Exception as error:
-        return Checkup((_raised(error),), None, error if isinstance(error, ModelError) else None)
+        return Checkup((_raised(error),), None, _own([error]))
     for probe in PROBES:
         try:
             found += probe(patient)
@@ -72,8 +72,7 @@ def check(task: Task, method: Condenser | None = None, *, timed: bool = True, pi
         found += _heavy(patient, chosen)
     unique = sorted(dict.fromkeys(found), key=lambda finding: ("breaks", "warns", "notes").index(finding.level))
     broken = any(finding.level == "breaks" for finding in unique)
-    own = next((error for error in raised if isinstance(error, ModelError)), None)
-    return Checkup(tuple(unique), estimate(task, fitted(chosen, task), pilot) if timed and not broken else None, own)
+    return Checkup(tuple(unique), estimate(task, fitted(chosen, task), pilot) if timed and not broken else None, _own(raised))
 
 
 def _heavy(patient: Patient, method: Condenser) -> list[Finding]:
@@ -90,6 +89,10 @@ def _heavy(patient: Patient, method: Condenser) -> list[Finding]:
         remedy = "expect a coarser ranking, or take a smaller model or space"
         return [Finding("warns", f"{model} leave {left} trajectories of {asked} in the memory that a bank may take", remedy)]
     return []
+
+
+def _own(raised: list[Exception]) -> ModelError | None:
+    return next((error for error in raised if isinstance(error, ModelError)), None)
 
 
 def _raised(error: Exception) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hcdc._tensors import TensorDict, ravel, stack, take, unravel
+from hcdc._tensors import as_leaves, ravel, stack, take, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
 from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, peak_memory, timed, total_derivative
@@ -112,6 +112,6 @@ def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, m
 
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
-    leaves: TensorDict = {name: value.detach().requires_grad_() for name, value in val.learnable().items() if method.structure or name != "adjacency"}
+    leaves = as_leaves({name: value for name, value in val.learnable().items() if method.structure or name != "adjacency"})
     terms = method.losses(task, points, val.replace(**leaves))
     torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(leaves.values()))

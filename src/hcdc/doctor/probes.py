@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
-from hcdc._tensors import expand, stack
+from hcdc._tensors import as_leaves, expand, stack
 from hcdc._typing import Hyper, Params
 from hcdc.condense import Task
 from hcdc.data import GraphData
@@ -71,8 +71,8 @@ def finite(patient: Patient) -> list[Finding]:
 
 def twice_differentiable(patient: Patient) -> list[Finding]:
     """Layers without a second derivative, which hypergradients need."""
-    leaves = {name: value.detach().requires_grad_() for name, value in patient.params.items()}
-    point = {name: value.detach().requires_grad_() for name, value in patient.hyper.items()}
+    leaves = as_leaves(patient.params)
+    point = as_leaves(patient.hyper)
     loss = patient.problem.inner(leaves, point, small(patient.task.real.train))
     if not loss.requires_grad:
         return [Finding("breaks", "the training loss depends on no parameter", "compute it from what the module returns")]
@@ -90,7 +90,7 @@ def twice_differentiable(patient: Patient) -> list[Finding]:
 
 def told_by_data(patient: Patient) -> list[Finding]:
     """A validation loss that does not move with the parameters, so that nothing can be learned from it."""
-    leaves = {name: value.detach().requires_grad_() for name, value in patient.params.items()}
+    leaves = as_leaves(patient.params)
     loss = patient.losses(leaves, patient.hyper)["validation"]
     slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True) if loss.requires_grad else [None]
     if any(slope is not None and bool((slope != 0).any()) for slope in slopes):
@@ -116,7 +116,7 @@ def batched(patient: Patient) -> list[Finding]:
 
 def dependent(patient: Patient) -> list[Finding]:
     """Hyperparameters on which neither loss depends."""
-    leaves = {name: value.detach().requires_grad_() for name, value in patient.hyper.items()}
+    leaves = as_leaves(patient.hyper)
     total = torch.stack(list(patient.losses(patient.params, leaves).values())).sum()
     wanted = list(leaves.values())
     slopes = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, generator_for
+from hcdc._tensors import TensorDict, as_leaves, generator_for
 from hcdc._typing import Config, Hyper
 from hcdc.bilevel import Solver, Stochastic, hypergradient, stepped
 from hcdc.errors import InputError, SpaceError
@@ -124,7 +124,7 @@ class Supernet:
 
     def slopes(self, state: Groups, train: Any, val: Any) -> TensorDict:
         """The gradient of the validation criterion with respect to alpha, 0 where it is not finite."""
-        goal, alpha = self.objective, {key: value.detach().requires_grad_() for key, value in state["alpha"].items()}
+        goal, alpha = self.objective, as_leaves(state["alpha"])
         hyper = self.hyper(state | {"alpha": alpha})
         if self.architect.order == "implicit":
             point = {key: value.detach() for key, value in hyper.items()}
@@ -138,7 +138,7 @@ class Supernet:
     def descent(self, state: Groups, train: Any, number: int) -> TensorDict:
         """The gradient of the training loss, scaled to the limit of the solver."""
         problem, hyper = self.objective.recipe.problem, self.hyper(state)
-        weights = {key: value.detach().requires_grad_() for key, value in state["weights"].items()}
+        weights = as_leaves(state["weights"])
         if isinstance(problem, Stochastic):
             loss = problem.noisy(weights, hyper, train, problem.noise(train, generator_for(self.seed, 4, number)))
         else:
