@@ -32,7 +32,7 @@ def seconds(model: NasBench201, hyper: dict[str, Any], data: ImageData, *, last:
     def laid(value: torch.Tensor) -> torch.Tensor:
         return value.contiguous(memory_format=torch.channels_last) if last and value.ndim == 4 else value
 
-    def loss(params: Any, batch: ImageData, generator: torch.Generator) -> torch.Tensor:
+    def loss(params: Any, batch: ImageData, _: Any) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return model.noisy(params, hyper, batch, {})
 

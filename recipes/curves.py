@@ -65,7 +65,7 @@ def curve(cell: Cell, solver: SGD, train: ImageData, val: ImageData) -> dict[str
     """The readings of one training, and its seconds of the processor."""
     network, losses, began = FAMILY.network(cell), list[float](), time.process_time()
 
-    def loss(params: dict[str, Tensor], batch: ImageData, _: torch.Generator) -> Tensor:
+    def loss(params: dict[str, Tensor], batch: ImageData, _: object) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             value = network.noisy(params, {}, batch, {})
         losses.append(float(value.detach()))

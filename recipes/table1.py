@@ -133,8 +133,9 @@ def prepared(arguments: argparse.Namespace) -> Bench:
     kept: dict[str, Any] = {"bf16": not arguments.float32, "ledger": Ledger(arguments.out / "trainings"), "trained": arguments.out / "networks"}
     truth = None
     if arguments.truth_steps:
-        trainer = CellTrainer(family, SGD(arguments.truth_steps, 0.1), **kept)
-        truth = trainer(cells, source.splits.train, {"val": real}, seed=0, progress=partial(told, "truth (a)"))
+        trainer = CellTrainer(family, SGD(arguments.truth_steps, 0.1, arguments.truth_batch), **kept)
+        some = cells[: arguments.truth_cells or None]
+        truth = trainer(some, source.splits.train, {"val": real}, seed=0, progress=partial(told, "truth (a)"))
     trainer = CellTrainer(family, solver, augmentation=augmentation, **kept)
     return Bench(source, cells, NasBench201Table.load().accuracy(cells), real, trainer, truth, arguments)
 
@@ -192,11 +193,18 @@ def artefact(name: str, bench: Bench, seed: int) -> Condensed:
     return load_condensed(folder)
 
 
+def truth_a(bench: Bench) -> dict[str, Tensor]:
+    """{"a": the accuracies of the first cells on the real data} where they were trained there."""
+    return {} if bench.truth is None else {"a": bench.truth.accuracy["val"].mean(0)}
+
+
 def correlations(scores: Scores, name: str, bench: Bench) -> dict[str, float]:
     """Of the scores on `name` with both truths, signs so that right is positive."""
-    truths = {"b": bench.table} | ({} if bench.truth is None else {"a": bench.truth.accuracy["val"].mean(0)})
+    truths = {"b": bench.table} | truth_a(bench)
     read = {"loss": -scores.loss[name].mean(0), "accuracy": scores.accuracy[name].mean(0), "soft": -scores.criterion[name].mean(0)}
-    found = {f"{name} {reading} {letter}": spearman(value, truth) for letter, truth in truths.items() for reading, value in read.items()}
+    found = {
+        f"{name} {reading} {letter}": spearman(value[: len(truth)], truth) for letter, truth in truths.items() for reading, value in read.items()
+    }
     half = better_half(-bench.table)
     found |= {f"{name} {reading} half": spearman(value[half], bench.table[half]) for reading, value in read.items()}
     return found | {f"{name} regret": float(bench.table[int(read["soft"].argmax())] - bench.table.max())}
@@ -210,8 +218,9 @@ def measured(name: str, bench: Bench, seed: int) -> tuple[dict[str, Any], Scores
     facts: dict[str, Any] = {fact: value for part in judged_on for fact, value in correlations(scores, part, bench).items()}
     facts |= {"condense": condensed.card.seconds, "cell": scores.seconds / len(bench.cells), "even": None}
     if bench.truth is not None:
-        share = EPOCHS_A * bench.source.splits.train.size / 64 / bench.arguments.truth_steps
-        facts["even"] = bill(condensed.card.seconds, scores.seconds, bench.truth.seconds * share, len(bench.cells))["break_even_configs"]
+        seen = bench.arguments.truth_steps * bench.arguments.truth_batch / bench.source.splits.train.size
+        whole = bench.truth.seconds * EPOCHS_A / seen * len(bench.cells) / len(truth_a(bench)["a"])
+        facts["even"] = bill(condensed.card.seconds, scores.seconds, whole, len(bench.cells))["break_even_configs"]
     return facts, scores
 
 
@@ -239,8 +248,8 @@ def zerocost(bench: Bench) -> None:
         path = bench.arguments.out / slug("zerocost", name, bench.arguments.cells, bench.arguments.cell_seed)
         found = torch.tensor(figures(path.with_suffix(".json"), lambda score=score: [float(score(cell, batch)) for cell in bench.cells]))
         facts: dict[str, Any] = {"val loss b": spearman(found, bench.table), "condense": 0}
-        if bench.truth is not None:
-            facts["val loss a"] = spearman(found, bench.truth.accuracy["val"].mean(0))
+        for letter, truth in truth_a(bench).items():
+            facts[f"val loss {letter}"] = spearman(found[: len(truth)], truth)
         print(row(name, [facts | {"val regret": float(bench.table[int(found.argmax())] - bench.table.max())}]), flush=True)
 
 
@@ -262,7 +271,8 @@ def parsed() -> argparse.Namespace:
     for name, value, text in (
         ("size", 500, "training images, and as many for validation"), ("cells", 24, "cells evaluated"), ("cell-seed", 123, "draws them"),
         ("seeds", 1, "condensations and trainings of each"), ("epochs", 50, "of each training"), ("real-val", 2000, "real images judged on"),
-        ("truth-steps", 0, "of truth (a) on the real training images; 0 leaves it out"),
+        ("truth-steps", 0, "of truth (a) on the real training images; 0 leaves it out"), ("truth-batch", 64, "images a step of truth (a)"),
+        ("truth-cells", 0, "cells that truth (a) is trained for, the first ones; 0 takes all"),
         ("points", 16, "hcdc: cells in its bank"), ("steps", 60, "hcdc: of S_val"), ("batch", 8, "hcdc: points a step of S_val"),
         ("bank-truth", 0, "hcdc: steps on the real data after which a cell of the bank is valued; 0 values it as trained on S_train"),
     ):  # fmt: skip

@@ -43,7 +43,7 @@ def test_a_cell_is_trained_as_its_network_is() -> None:
     """By the plain loop on plain memory."""
     network, train = FAMILY.network(CELLS[0]), images()
 
-    def loss(params: dict[str, Tensor], batch: Any, _: torch.Generator) -> Tensor:
+    def loss(params: dict[str, Tensor], batch: Any, _: Any) -> Tensor:
         return network.inner(params, {}, batch)
 
     params = descend(loss, network.init({}, generator(4)), train, SGD(5, 0.1, batch_size=10), seed=4)

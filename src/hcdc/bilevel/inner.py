@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from hcdc._tensors import TensorDict, batch_size, expand
-from hcdc._typing import Hyper, Params
+from hcdc._typing import Hyper, Noise, Params
 from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, values
+from hcdc.bilevel.recorded import Recorded, rate_for
 from hcdc.errors import InputError
 
 
@@ -36,7 +37,7 @@ class Adam:
         """Gradients are left as they are."""
 
     def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
-        return torch.optim.Adam(leaves, lr=self.lr, weight_decay=decay, fused=True)
+        return torch.optim.Adam(leaves, lr=rate_for(self.lr, leaves), weight_decay=decay, fused=True, capturable=leaves[0].is_cuda)
 
     def rate(self, step: int) -> float:
         return self.lr
@@ -74,15 +75,17 @@ class SGD:
         return replace(solver, steps=epochs * math.ceil(size / (solver.batch_size or size)))
 
     def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
-        return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, weight_decay=decay, fused=True)
+        return torch.optim.SGD(leaves, lr=rate_for(self.lr, leaves), momentum=self.momentum, weight_decay=decay, fused=True)
 
     def rate(self, step: int) -> float:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
 Solver: TypeAlias = Adam | SGD
-Losses: TypeAlias = Callable[[TensorDict, Any, torch.Generator], Tensor]
-"""Of parameters, a batch and a generator for the noise: [B] for a batch of models, a scalar for one."""
+Losses: TypeAlias = Callable[[TensorDict, Any, Noise], Tensor]
+"""Of parameters, a batch and its noise: [B] for a batch of models, a scalar for one."""
+Draws: TypeAlias = Callable[[Any, torch.Generator], Noise]
+"""The noise of a batch."""
 
 
 class Recipe(NamedTuple):
@@ -106,10 +109,11 @@ class Recipe(NamedTuple):
         # Gradients are scaled with their decay, so that a limit wants it among them.
         decay = self.problem.fixed_decay() if isinstance(self.problem, Decayed) and self.solver.limit is None else 0.0
 
-        def losses(leaves: TensorDict, batch: Any, generator: torch.Generator) -> Tensor:
-            return _losses(self.problem, leaves, hyper, batch, generator, penalised=not decay)
+        def losses(leaves: TensorDict, batch: Any, noise: Noise) -> Tensor:
+            return _losses(self.problem, leaves, hyper, batch, noise, penalised=not decay)
 
-        yield from descending(losses, start, data, self.solver, seed=seed, every=every, decay=decay)
+        draws = self.problem.noise if isinstance(self.problem, Stochastic) else no_noise
+        yield from descending(losses, start, data, self.solver, seed=seed, every=every, decay=decay, draws=draws)
 
 
 def initialise(problem: Bilevel, hyper: Hyper, seed: int) -> Params:
@@ -129,28 +133,48 @@ def fit(problem: Bilevel, hyper: Hyper, data: Any, solver: Solver, *, seed: int,
     return next(Recipe(problem, solver).training(hyper, data, seed=seed, every=solver.steps, params=params))
 
 
-def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int) -> Params:
+def no_noise(batch: Any, generator: torch.Generator) -> Noise:
+    """Of what is trained without any."""
+    return {}
+
+
+def descend(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, draws: Draws = no_noise) -> Params:
     """The parameters after `solver` has lowered the sum of `losses` from `start`, on batches drawn from `seed`."""
-    return next(descending(losses, start, data, solver, seed=seed, every=solver.steps))
+    return next(descending(losses, start, data, solver, seed=seed, every=solver.steps, draws=draws))
 
 
-def descending(losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, every: int, decay: float = 0.0) -> Iterator[Params]:
+def descending(
+    losses: Losses, start: Params, data: Any, solver: Solver, *, seed: int, every: int, decay: float = 0.0, draws: Draws = no_noise
+) -> Iterator[Params]:
     """`descend` in pieces: the parameters after each `every` steps, and after the last step; `decay` / 2 ||theta||^2 is added
-    to the losses by the optimiser."""
+    to the losses by the optimiser. On a GPU steps are `Recorded`."""
     leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
     optimiser = solver.optimiser(list(leaves.values()), decay)
     generator = torch.Generator().manual_seed(seed + 1)
-    batches = _batches(data, solver, generator)
-    for step in range(solver.steps):
-        batch = next(batches)
+    indices = _indices(data.size, solver, generator)
+
+    def chosen(index: Tensor | None) -> Any:
+        return data if index is None else data.take(index)
+
+    def advance(batch: Any, noise: Noise) -> None:
         optimiser.zero_grad(set_to_none=True)
-        loss = losses(leaves, batch, generator)
+        loss = losses(leaves, batch, noise)
         loss.sum().backward()
         if solver.limit is not None:
             _clip(list(leaves.values()), solver.limit, loss.numel())
-        for group in optimiser.param_groups:
-            group["lr"] = solver.rate(step)
         optimiser.step()
+
+    recorded = Recorded(lambda index, noise: advance(chosen(index), noise), solver.steps) if next(iter(leaves.values())).is_cuda else None
+    for step in range(solver.steps):
+        index = next(indices)
+        batch = chosen(index)
+        noise = draws(batch, generator)
+        for group in optimiser.param_groups:
+            group["lr"] = rate_for(solver.rate(step), list(leaves.values()), group["lr"])
+        if recorded is None:
+            advance(batch, noise)
+        else:
+            recorded(index, noise)
         if (step + 1) % every == 0 or step + 1 == solver.steps:
             # A copy: the optimiser goes on in the same memory.
             yield {key: value.detach().clone() for key, value in leaves.items()}
@@ -172,20 +196,18 @@ def _positive(steps: int, lr: float, batch_size: int | None) -> None:
         raise InputError("batch_size", batch_size, "must be at least 1", "leave it out to take all examples at once")
 
 
-def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, generator: torch.Generator, *, penalised: bool) -> torch.Tensor:
+def _losses(problem: Bilevel, params: Params, hyper: Hyper, data: Any, noise: Noise, *, penalised: bool) -> torch.Tensor:
     if not isinstance(problem, Stochastic):
         return values(lambda p, h: problem.inner(p, h, data), params, hyper)
-    noise = problem.noise(data, generator)
     loss = problem.noisy if penalised or not isinstance(problem, Decayed) else problem.undecayed
     return values(lambda p, h: loss(p, h, data, noise), params, hyper)
 
 
-def _batches(data: Any, solver: Solver, generator: torch.Generator) -> Any:
-    """Whole data for ever, or shuffled mini-batches of equal size, epoch after epoch."""
-    if solver.batch_size is None or solver.batch_size >= data.size:
+def _indices(size: int, solver: Solver, generator: torch.Generator) -> Iterator[Tensor | None]:
+    """None, the whole data, for ever, or the places of shuffled mini-batches of equal size, epoch after epoch."""
+    if solver.batch_size is None or solver.batch_size >= size:
         while True:
-            yield data
+            yield None
     while True:
-        order = torch.randperm(data.size, generator=generator)
-        for index in order[: data.size // solver.batch_size * solver.batch_size].split(solver.batch_size):
-            yield data.take(index)
+        order = torch.randperm(size, generator=generator)
+        yield from order[: size // solver.batch_size * solver.batch_size].split(solver.batch_size)

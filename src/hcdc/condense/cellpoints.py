@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import jacrev
 
 from hcdc._tensors import TensorDict, as_leaves, expand, under
-from hcdc._typing import Hyper, Params
+from hcdc._typing import Hyper, Noise, Params
 from hcdc.bilevel import Implicit, Neumann, Solver, descend, sensitivities
 from hcdc.condense.task import Task
 from hcdc.data import ImageData
@@ -19,6 +19,8 @@ from hcdc.models import NasBench201, augment, draw
 from hcdc.spaces import OPS, Cell, RelaxationName, relaxed
 
 Truth = Literal["synthetic", "trained"]
+AUGMENTATION = "augmentation"
+"""Of a batch, beside the noise of its network."""
 
 
 @dataclass(frozen=True)
@@ -242,15 +244,19 @@ class CellFit:
         """Parameters trained from `start` on `train` at `hyper`, {} where it is left out."""
         at = {} if hyper is None else hyper
 
-        def loss(params: Params, batch: ImageData, generator: torch.Generator) -> Tensor:
+        def drawn(batch: ImageData, generator: torch.Generator) -> Noise:
             noise = network.noise(batch, generator)
-            if self.augmentation:
-                batch = batch.replace(x=augment(batch.x, draw(self.augmentation, generator)))
+            return noise | ({AUGMENTATION: draw(self.augmentation, generator)} if self.augmentation else {})
+
+        def loss(params: Params, batch: ImageData, noise: Noise) -> Tensor:
+            if AUGMENTATION in noise:
+                batch = batch.replace(x=augment(batch.x, noise[AUGMENTATION]))
+            noise = {name: value for name, value in noise.items() if name != AUGMENTATION}
             with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.bf16):
                 return network.noisy(params, at, batch, noise)
 
         laid = {name: channels_last(value) for name, value in start.items()}
-        return descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed)
+        return descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed, draws=drawn)
 
 
 def channels_last(value: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Training steps on a GPU, recorded once as a CUDA graph and replayed, so that a step of small tensors does not wait for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from hcdc._typing import Noise
+
+WARM = 3
+"""Steps taken as they are before one is recorded: libraries choose their kernels, optimisers make their moments."""
+WORTH = 20
+"""Fewer steps in all than this are not recorded."""
+INDEX = " index"
+"""Among the inputs of a recorded step; no noise is called so."""
+
+
+def rate_for(rate: float, leaves: Sequence[Tensor], held: Tensor | float | None = None) -> Tensor | float:
+    """A learning rate as the optimiser of `leaves` wants it: on a GPU a tensor, `held` where there is one, whose new value a
+    replayed step reads."""
+    if not leaves[0].is_cuda:
+        return rate
+    return held.fill_(rate) if isinstance(held, Tensor) else torch.tensor(rate, device=leaves[0].device)
+
+
+class Recorded:
+    """`advance(index, noise)`, a step whose only effects are on tensors of a GPU, for `steps` steps.
+
+    After `WARM` steps one is recorded with copies of `index` (None: there is none) and `noise` in memory of their own, which
+    each later step fills before it replays. A step that reads a number back to the host, or whose noise is not dense tensors
+    of one shape, cannot be recorded and goes on as it is.
+    """
+
+    def __init__(self, advance: Callable[[Tensor | None, Noise], None], steps: int) -> None:
+        self.advance, self.plain = advance, WARM if steps >= WORTH else steps
+        self.stream = torch.cuda.Stream()
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.inputs: Noise = {}
+
+    def __call__(self, index: Tensor | None, noise: Noise) -> None:
+        if self.plain == 0 and self.graph is None and not self.record(index, noise):
+            self.plain = -1
+        if self.graph is not None:
+            for name, value in self.inputs.items():
+                value.copy_(index if name == INDEX else noise[name])
+            self.graph.replay()
+            return
+        self.plain -= self.plain > 0
+        with self.aside():
+            self.advance(index, noise)
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """On the stream that records: what autograd keeps of a leaf belongs to a stream."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def record(self, index: Tensor | None, noise: Noise) -> bool:
+        """Whether a step was recorded; recording runs nothing."""
+        if not all(isinstance(value, Tensor) and value.layout == torch.strided for value in noise.values()):
+            return False
+        kept = {name: value.clone() for name, value in noise.items()}
+        place = None if index is None else index.clone()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.advance(place, kept)
+        except RuntimeError:
+            return False
+        self.graph, self.inputs = graph, kept if place is None else kept | {INDEX: place}
+        return True
