@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cora")
     parser.add_argument("--space", help="a family of graph filters; the default's where it is left out")
+    parser.add_argument("--basis", help="of polyfilter, in whose polynomials a filter is written")
     parser.add_argument("--regularise", action="append", default=[], help="search a regulariser too")
     parser.add_argument("--size", type=int, default=49)
     parser.add_argument("--seeds", type=int, default=2)
@@ -82,7 +83,9 @@ def main() -> None:
     arguments = parser.parse_args()
     source = load(arguments.data)
     family: dict[str, Any] = {"family": arguments.space, "regularisers": tuple(arguments.regularise)}
-    filters = "-".join(filter(None, (arguments.data, arguments.space, *arguments.regularise)))
+    if arguments.basis:
+        family["basis"] = arguments.basis
+    filters = "-".join(filter(None, (arguments.data, arguments.space, arguments.basis, *arguments.regularise)))
     print(f"{hardware()}; {filters}, {arguments.size} nodes, config seeds {arguments.config_seeds}, {arguments.seeds} seeds\n")
     print("| S trained | loss | better half | accuracy | better half |\n|---|---|---|---|---|", flush=True)
     for name in arguments.only:

@@ -49,14 +49,14 @@ class Start(DM):
         return 0
 
 
-def method_for(name: str, width: int) -> Condenser:
-    """The method of the command line, for training images of digits."""
+def method_for(name: str, width: int, effort: int) -> Condenser:
+    """The method of the command line, for training images of digits, with `effort` times as many steps."""
     if name == "start":
         return Start()
     method = method_named(name, "images")
     if not isinstance(method, ImageCondenser):
         return method
-    method = replace(method, width=width, both=False, augmentation=tuple(op for op in method.augmentation if op != "flip"))
+    method = replace(method, steps=effort * method.steps, width=width, both=False, augmentation=tuple(op for op in method.augmentation if op != "flip"))
     return replace(method, real_batch=64) if name == "tm" else method
 
 
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=5)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--effort", type=int, default=1, help="times as many steps as the budgets of the command line [default: 1]")
     parser.add_argument("--methods", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--published", action="store_true", help="CIFAR-10 in the published settings, by dc, dsa and dm")
     parser.add_argument("--root", help="published: folder with cifar-10-batches-py [default: HCDC_DATA]")
@@ -121,7 +122,7 @@ def on_digits(arguments: argparse.Namespace) -> None:
     print(f"{hardware()}; digits, {arguments.size} images, ConvNet of width {arguments.width}, {arguments.trainings} trainings a set")
     print("| trained on | steps | test accuracy | condense, s |\n|---|---|---|---|", flush=True)
     for name in arguments.methods:
-        method, found, seconds = method_for(name, arguments.width), list[float](), 0.0
+        method, found, seconds = method_for(name, arguments.width, arguments.effort), list[float](), 0.0
         for seed in range(arguments.draws if name == "random" else 1):
             began = time.process_time()
             condensed = condense(method, task_for(source, size=arguments.size, seed=seed), card)

@@ -7,10 +7,9 @@
 "arxiv-shaped" is a block model with the classes, features and degree of ogbn-arxiv and --nodes of its 169,343 nodes. The
 space is GraphNAS's with heads of --heads and widths of --widths: the published ones go to 16 and 256. On every set
 GraphNAS is run for --trials trainings; whenever its best by the set's own validation criterion changes, that one is trained
-on the whole graph, outside of the clock, and its test accuracy is the curve. Every option of the space is computed at every
-training, its weights one-hot, on the sets as on the whole graph: both are slower than networks of one architecture would
-be, and their ratio is what to read. Artefacts and curves are kept in --out as they come: run again after an interruption
-and it goes on. Prints a Markdown table, and writes figure4-DATA.png beside them.
+on the whole graph, outside of the clock, and its test accuracy is the curve. A training computes what its architecture
+chose. Artefacts and curves are kept in --out as they come: run again after an interruption and it goes on. Prints a
+Markdown table, and writes figure4-DATA.png beside them.
 """
 
 from __future__ import annotations

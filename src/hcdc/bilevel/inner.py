@@ -12,8 +12,9 @@ from torch import Tensor
 
 from hcdc._tensors import TensorDict, batch_size, expand
 from hcdc._typing import Hyper, Noise, Params
+from hcdc.bilevel import recorded
 from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, values
-from hcdc.bilevel.recorded import Recorded, rate_for
+from hcdc.bilevel.recorded import rate_for
 from hcdc.errors import InputError
 
 
@@ -164,17 +165,19 @@ def descending(
             _clip(list(leaves.values()), solver.limit, loss.numel())
         optimiser.step()
 
-    recorded = Recorded(lambda index, noise: advance(chosen(index), noise), solver.steps) if next(iter(leaves.values())).is_cuda else None
+    record = None
+    if recorded.recordable(list(leaves.values())):
+        record = recorded.Recorded(lambda index, noise: advance(chosen(index), noise), solver.steps)
     for step in range(solver.steps):
         index = next(indices)
         batch = chosen(index)
         noise = draws(batch, generator)
         for group in optimiser.param_groups:
             group["lr"] = rate_for(solver.rate(step), list(leaves.values()), group["lr"])
-        if recorded is None:
+        if record is None:
             advance(batch, noise)
         else:
-            recorded(index, noise)
+            record(index, noise)
         if (step + 1) % every == 0 or step + 1 == solver.steps:
             # A copy: the optimiser goes on in the same memory.
             yield {key: value.detach().clone() for key, value in leaves.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +19,19 @@ INDEX = " index"
 """Among the inputs of a recorded step; no noise is called so."""
 
 
+@runtime_checkable
+class Refilled(Protocol):
+    """What can have memory of its own and be filled again: a tensor, a sparse matrix."""
+
+    def clone(self) -> Any: ...
+    def copy_(self, values: Any, /) -> Any: ...
+
+
+def recordable(leaves: Sequence[Tensor]) -> bool:
+    """Whether steps on `leaves` can be recorded: where they lie on a GPU."""
+    return leaves[0].is_cuda
+
+
 def rate_for(rate: float, leaves: Sequence[Tensor], held: Tensor | float | None = None) -> Tensor | float:
     """A learning rate as the optimiser of `leaves` wants it: on a GPU a tensor, `held` where there is one, whose new value a
     replayed step reads."""
@@ -30,8 +44,8 @@ class Recorded:
     """`advance(index, noise)`, a step whose only effects are on tensors of a GPU, for `steps` steps.
 
     After `WARM` steps one is recorded with copies of `index` (None: there is none) and `noise` in memory of their own, which
-    each later step fills before it replays. A step that reads a number back to the host, or whose noise is not dense tensors
-    of one shape, cannot be recorded and goes on as it is.
+    each later step fills before it replays. A step that reads a number back to the host, or whose noise is not all
+    `Refilled`, cannot be recorded and goes on as it is.
     """
 
     def __init__(self, advance: Callable[[Tensor | None, Noise], None], steps: int) -> None:
@@ -62,7 +76,7 @@ class Recorded:
 
     def record(self, index: Tensor | None, noise: Noise) -> bool:
         """Whether a step was recorded; recording runs nothing."""
-        if not all(isinstance(value, Tensor) and value.layout == torch.strided for value in noise.values()):
+        if not all(isinstance(value, Refilled) for value in noise.values()):
             return False
         kept = {name: value.clone() for name, value in noise.items()}
         place = None if index is None else index.clone()

@@ -97,6 +97,16 @@ class Sparse:
         turned.T = Sparse(_with_values(self.csr, values), turned)  # pyright: ignore[reportConstantRedefinition]
         return turned.T
 
+    def clone(self) -> Sparse:
+        """The same matrix in memory of its own, which `copy_` may fill again."""
+        return self.scaled(torch.ones_like(self._parts[2]))
+
+    def copy_(self, other: Sparse) -> Sparse:
+        """Take the values of `other`, which has the same pattern: for whoever made this a `clone`, and nobody else holds it."""
+        for ours, theirs in ((self, other), (self.T, other.T)):
+            ours.csr.values().copy_(theirs.csr.values())
+        return self
+
     @cached_property
     def _turn(self) -> Tensor:
         """Where, in CSR order, the stored entries of the transpose are found."""
