@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -49,20 +50,20 @@ class Recorded:
     """
 
     def __init__(self, advance: Callable[[Tensor | None, Noise], None], steps: int) -> None:
-        self.advance, self.plain = advance, WARM if steps >= WORTH else steps
+        self.advance, self.plain = advance, WARM if steps >= WORTH else math.inf
         self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.inputs: Noise = {}
 
     def __call__(self, index: Tensor | None, noise: Noise) -> None:
         if self.plain == 0 and self.graph is None and not self.record(index, noise):
-            self.plain = -1
+            self.plain = math.inf
         if self.graph is not None:
             for name, value in self.inputs.items():
                 value.copy_(index if name == INDEX else noise[name])
             self.graph.replay()
             return
-        self.plain -= self.plain > 0
+        self.plain -= 1
         with self.aside():
             self.advance(index, noise)
 
