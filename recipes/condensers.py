@@ -56,7 +56,9 @@ def method_for(name: str, width: int, effort: int) -> Condenser:
     method = method_named(name, "images")
     if not isinstance(method, ImageCondenser):
         return method
-    method = replace(method, steps=effort * method.steps, width=width, both=False, augmentation=tuple(op for op in method.augmentation if op != "flip"))
+    method = replace(
+        method, steps=effort * method.steps, width=width, both=False, augmentation=tuple(op for op in method.augmentation if op != "flip")
+    )
     return replace(method, real_batch=64) if name == "tm" else method
 
 

@@ -148,8 +148,8 @@ def graph_point(problem: GraphNet, **hyper: list[float] | list[list[float]]) -> 
 
 def small_appnp(**settings: Any) -> Appnp:
     """Two options a choice, smooth; of width 2 at most."""
-    smaller: dict[str, Any] = {"steps": (2, 3), "widths": (1, 2), "activations": ("tanh", "softplus"), "weight_decay": 0.03}
-    return Appnp(3, num_features=5, **smaller | settings)
+    smaller: dict[str, Any] = {"num_features": 5, "steps": (2, 3), "widths": (1, 2), "activations": ("tanh", "softplus"), "weight_decay": 0.03}
+    return Appnp(3, **smaller | settings)
 
 
 EVERY_REGULARISER = ("decay", "edge_drop", "smoothing")

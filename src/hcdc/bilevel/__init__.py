@@ -20,13 +20,28 @@ from hcdc.bilevel.linear import (
     Result,
     largest_eigenvalue,
 )
-from hcdc.bilevel.problem import MEMORY, WORST, Bilevel, Decayed, Scored, Sparing, Stochastic, Weighed, judged, readings, together, values
+from hcdc.bilevel.problem import (
+    MEMORY,
+    WORST,
+    Bilevel,
+    Decayed,
+    Scored,
+    Spanned,
+    Sparing,
+    Stochastic,
+    Weighed,
+    judged,
+    readings,
+    together,
+    values,
+    within,
+)
 from hcdc.bilevel.second_order import Gradients, SecondOrder, gradients, gradients_of
 from hcdc.bilevel.step import stepped
 
 __all__ = [
     "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Decayed", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann",
-    "Nystrom", "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Sparing", "Stochastic", "Unrolled", "Weighed", "check_dependence",
-    "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged", "largest_eigenvalue",
-    "readings", "sensitivities", "stepped", "together", "values",
+    "Nystrom", "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Spanned", "Sparing", "Stochastic", "Unrolled", "Weighed",
+    "check_dependence", "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged",
+    "largest_eigenvalue", "readings", "sensitivities", "stepped", "together", "values", "within",
 ]  # fmt: skip

@@ -85,6 +85,22 @@ class Sparing(Protocol):
         ...
 
 
+@runtime_checkable
+class Spanned(Protocol):
+    """A problem that reads inputs X [n, d] in products X W with parameters W [..., d, h] alone. Beside a fixed decay, the
+    derivatives of its training loss in W then lie in the span of the n rows of X, and so does d W / d lambda."""
+
+    def spanned(self, data: Any) -> tuple[Bilevel, Any, Params] | None:
+        """(the problem, the data, {W: Q}) with inputs X Q and parameters Q^T W in the place of X and W, of the same training loss
+        but for a constant; Q [d, r] is an orthonormal basis of that span. None where this would spare little, or not hold."""
+        ...
+
+
+def within(tensors: Params, basis: Params) -> Params:
+    """Q^T W of those of `tensors` [..., d, h] that have a Q in `basis`."""
+    return {name: basis[name].mT @ value if name in basis else value for name, value in tensors.items()}
+
+
 def judged(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
     """What `problem` says of one model on `data`: its metrics, or "loss" alone where it has none, and "criterion"."""
     if not isinstance(problem, Scored):

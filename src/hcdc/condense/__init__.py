@@ -14,14 +14,14 @@ from hcdc.condense.images import ImageCondenser
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import condense, recipe_from_card, recipes_of
 from hcdc.condense.pilot import Choice, Pilot, Tried
-from hcdc.condense.points import Measure, Points, total_derivative
+from hcdc.condense.points import Measure, Points, narrowed, total_derivative
 from hcdc.condense.task import Budget, Callback, Condenser, Task, default_recipes
 from hcdc.condense.tm import TM
 
 __all__ = [
-    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "PATHS", "RANDOM", "STRONG", "TM", "TRAINED_CELLS",
-    "Algorithm1", "Bank",
-    "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint", "Choice", "Condenser", "Coreset", "Existing",
-    "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last", "check_memory", "condense", "default_recipes",
-    "first_configs", "fitted", "machine_memory", "peak_memory", "recipe_from_card", "recipes_of", "staged", "stages_of", "timed", "total_derivative",
+    "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "PATHS", "RANDOM", "STRONG", "TM",
+    "TRAINED_CELLS", "Algorithm1", "Bank", "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint",
+    "Choice", "Condenser", "Coreset", "Existing", "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last",
+    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "machine_memory", "narrowed", "peak_memory", "recipe_from_card",
+    "recipes_of", "staged", "stages_of", "timed", "total_derivative",
 ]  # fmt: skip

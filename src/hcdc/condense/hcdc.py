@@ -15,7 +15,7 @@ from hcdc.bilevel import Adam, Bilevel, fit, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, no_longer
-from hcdc.condense.points import Measure, Points, descend, total_derivative
+from hcdc.condense.points import Measure, Points, descend
 from hcdc.condense.task import Condenser, Task, generator_for
 from hcdc.data import ImageData
 from hcdc.errors import DataError, InputError
@@ -149,7 +149,7 @@ class HCDC(Calibration):
         params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + number, params=params)
         points, val = self.measure(task, train, params, hyper, number).sound(number), rebuild(task.real.val, state["val"])
         params, hyper = points.params, points.hyper
-        slope, _ = total_derivative(self.measure.aligned(task.condensed.problem), params, hyper, points.sensitivity, val, self.measure.direct)
+        slope, _ = points.slope(self.measure.aligned(task.condensed.problem), val, self.measure.direct)
         moved = descend(task, hyper, slope.detach(), driver.rate)
         return self._update(task, state | {"trajectory": packed(moved, params)}, points, number)
 
@@ -171,7 +171,7 @@ class HCDC(Calibration):
         """The terms of the loss over `points` on the synthetic `val`, by the names of their weights."""
         problem, terms = self.measure.aligned(task.condensed.problem), dict[str, Tensor]()
         if self.align:
-            slope, read = total_derivative(problem, points.params, points.hyper, points.sensitivity, val, self.measure.direct)
+            slope, read = points.slope(problem, val, self.measure.direct)
             terms["align"] = 1 - functional.cosine_similarity(slope, points.target, dim=1).mean()
         else:
             read = readings(problem, points.params, points.hyper, val)

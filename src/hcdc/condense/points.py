@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,20 @@ from torch import Tensor
 
 from hcdc._tensors import TensorDict, batch_size, concatenate, ravel, take, under, unravel
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import CG, MEMORY, Bilevel, Implicit, gradients_of, hypergradients, judged, readings, sensitivities, together
+from hcdc.bilevel import (
+    CG,
+    MEMORY,
+    Bilevel,
+    Implicit,
+    Spanned,
+    gradients_of,
+    hypergradients,
+    judged,
+    readings,
+    sensitivities,
+    together,
+    within,
+)
 from hcdc.condense.task import Task
 from hcdc.data import GraphData
 from hcdc.errors import ConvergenceError
@@ -22,7 +35,8 @@ RealGradient = Literal["path", "synthetic", "trained"]
 class Points:
     """B points: `params` and `hyper` batched, `sensitivity` d theta^S/d lambda as tensors [B, k, ...], `target` [B, k]
     the real hypergradient g_T, `loss` [B] the real validation loss and `accuracy` [B] the real validation accuracy, NaN
-    where the problem has none."""
+    where the problem has none. Of a parameter that has an orthonormal Q in `basis`, which is that of all points,
+    `sensitivity` holds the coordinates, Q^T d theta^S/d lambda, of what lies in its span (`Spanned`)."""
 
     params: Params
     hyper: Hyper
@@ -30,18 +44,19 @@ class Points:
     target: Tensor
     loss: Tensor
     accuracy: Tensor
+    basis: Params = field(default_factory=dict)
 
     @property
     def count(self) -> int:
         return int(self.loss.shape[0])
 
-    def take(self, index: Tensor) -> Points:
+    def take(self, index: Tensor | slice) -> Points:
         parts = (take(self.params, index), take(self.hyper, index), take(self.sensitivity, index))
-        return Points(*parts, self.target[index], self.loss[index], self.accuracy[index])
+        return Points(*parts, self.target[index], self.loss[index], self.accuracy[index], self.basis)
 
     def sound(self, step: int) -> Points:
         """The points that are finite throughout; `ConvergenceError` with `step` and the tensors at fault where none is."""
-        finite = {name: torch.isfinite(value.flatten(1) if value.ndim > 1 else value.unsqueeze(1)).all(1) for name, value in self.tensors().items()}
+        finite = {name: torch.isfinite(value.flatten(1) if value.ndim > 1 else value.unsqueeze(1)).all(1) for name, value in self.members().items()}
         del finite["accuracy"]
         kept = torch.stack(list(finite.values())).all(0)
         if bool(kept.all()):
@@ -52,20 +67,28 @@ class Points:
             raise ConvergenceError(f"{rule}; training on S_train diverges: check the scale of the features, or lower the rate of the inner solver")
         return self.take(kept.nonzero().squeeze(1))
 
-    def tensors(self) -> TensorDict:
-        """Flat names, for a checkpoint; `from_tensors` is the inverse."""
+    def members(self) -> TensorDict:
+        """All that has a row a point, under flat names."""
         groups = {"params": self.params, "hyper": self.hyper, "sensitivity": self.sensitivity}
         out = {f"{group}.{key}": value for group, tensors in groups.items() for key, value in tensors.items()}
         return out | {"target": self.target, "loss": self.loss, "accuracy": self.accuracy}
 
+    def tensors(self) -> TensorDict:
+        """Flat names, for a checkpoint; `from_tensors` is the inverse."""
+        return self.members() | {f"basis.{key}": value for key, value in self.basis.items()}
+
     @classmethod
     def from_tensors(cls, tensors: TensorDict) -> Points:
         groups = under(tensors, "params."), under(tensors, "hyper."), under(tensors, "sensitivity.")
-        return cls(*groups, tensors["target"], tensors["loss"], tensors["accuracy"])
+        return cls(*groups, tensors["target"], tensors["loss"], tensors["accuracy"], under(tensors, "basis."))
 
     @classmethod
     def join(cls, parts: list[Points]) -> Points:
-        return cls.from_tensors(concatenate([part.tensors() for part in parts]))
+        return replace(cls.from_tensors(concatenate([part.members() for part in parts])), basis=parts[0].basis)
+
+    def slope(self, problem: Bilevel, val: Any, direct: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """`total_derivative` of all points on `val`."""
+        return total_derivative(problem, self.params, self.hyper, self.sensitivity, val, direct, self.basis)
 
 
 @dataclass(frozen=True)
@@ -103,12 +126,13 @@ class Measure:
     def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
         """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
         problem, val = task.condensed.problem, self._real_val(task, seed)
-        sensitivity, _ = sensitivities(problem, params, hyper, train, self.synthetic)
+        narrower, coordinates, data, basis = narrowed(problem, params, train)
+        sensitivity, _ = sensitivities(narrower, coordinates, hyper, data, self.synthetic)
         parts: list[Points] = []
         for part in together(problem, val, batch_size(hyper), self.memory):
             some, point, slopes = take(params, part), take(hyper, part), take(sensitivity, part)
             with torch.no_grad():
-                target, found = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct)
+                target, found = total_derivative(self.aligned(problem), some, point, slopes, val, self.direct, basis)
             if self.values == "trained":
                 trained = task.full.fit(point, task.real.train, seed=task.seed + seed)
                 with torch.no_grad():
@@ -116,7 +140,7 @@ class Measure:
             if self.real != "path":
                 target = self._implicit(task, some, point, val, seed)
             accuracy = found.get("accuracy", torch.full_like(found["loss"], float("nan")))
-            parts.append(Points(some, point, slopes, target, found["loss"], accuracy))
+            parts.append(Points(some, point, slopes, target, found["loss"], accuracy, basis))
         return Points.join(parts)
 
     def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
@@ -135,11 +159,21 @@ class Measure:
         return val.take(torch.randperm(val.size, generator=generator)[: self.real_batch])
 
 
+def narrowed(problem: Bilevel, params: Params, train: Any) -> tuple[Bilevel, Params, Any, Params]:
+    """(problem, parameters, data, basis) of which d theta/d lambda is solved for: what is given and {}, or, where the problem is
+    `Spanned`, the same in the coordinates of the span of `train`, which are far fewer."""
+    narrow = problem.spanned(train) if isinstance(problem, Spanned) else None
+    if narrow is None:
+        return problem, params, train, {}
+    narrower, data, basis = narrow
+    return narrower, within(params, basis), data, basis
+
+
 def total_derivative(
-    problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True
+    problem: Bilevel, params: Params, hyper: Hyper, sensitivity: Params, val: Any, direct: bool = True, basis: Params | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(d/d lambda of outer(theta(lambda), lambda, val) [B, k], what is `judged` of the models on `val`, each [B]), given
-    d theta/d lambda.
+    d theta/d lambda, of the parameters in `basis` its coordinates.
 
     (d theta/d lambda)^T grad_theta outer + grad_lambda outer: linear in the validation gradients, so its derivative with
     respect to tensors of `val` needs no third derivatives and no further solve. Where gradients are disabled it cannot be
@@ -148,7 +182,7 @@ def total_derivative(
     slopes, read = gradients_of("criterion", lambda p, h: judged(problem, p, h, val), params, hyper)
     explicit, size = ravel(slopes.hyper), batch_size(hyper)
     total = explicit if direct else torch.zeros_like(explicit)
-    for key, slope in slopes.params.items():
+    for key, slope in within(slopes.params, basis or {}).items():
         total = total + torch.einsum("bkp,bp->bk", sensitivity[key].reshape(size, total.shape[1], -1), slope.reshape(size, -1))
     return total, read
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hcdc._tensors import as_leaves, ravel, stack, take, unravel
+from hcdc._tensors import as_leaves, ravel, stack, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
-from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, peak_memory, timed, total_derivative
+from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, narrowed, peak_memory, timed
 from hcdc.data import GraphData
 
 
@@ -83,22 +83,23 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     }
 
 
-def _solve(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) -> torch.Tensor:
-    """One column of d theta/d lambda [B, P]."""
+def _solve(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) -> tuple[Params, Params]:
+    """(one column of d theta/d lambda [B, ...], its basis)."""
     adjoint = method.measure.synthetic
-    second = SecondOrder.at(task.condensed.problem, params, hyper, train, adjoint.damping)
+    problem, coordinates, data, basis = narrowed(task.condensed.problem, params, train)
+    second = SecondOrder.at(problem, coordinates, hyper, data, adjoint.damping)
     tangent = torch.zeros_like(ravel(hyper))
     tangent[:, 0] = 1
-    return adjoint.solver.solve(second.hessian, second.mixed_transposed(unravel(tangent, hyper))).x
+    return unravel(adjoint.solver.solve(second.hessian, second.mixed_transposed(unravel(tangent, hyper))).x, coordinates), basis
 
 
 def _points(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) -> Points:
     """Points of the right sizes whose sensitivities are all the first."""
     flat, k = ravel(hyper), ravel(hyper).shape[1]
-    column = unravel(_solve(task, method, params, hyper, train), params)
+    column, basis = _solve(task, method, params, hyper, train)
     sensitivity = {name: value.unsqueeze(1).expand(-1, k, *value.shape[1:]) for name, value in column.items()}
     ramp = torch.linspace(0.5, 1.5, flat.shape[0])
-    return Points(params, hyper, sensitivity, torch.ones_like(flat), ramp, ramp)
+    return Points(params, hyper, sensitivity, torch.ones_like(flat), ramp, ramp, basis)
 
 
 def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, most: int | None) -> None:
@@ -106,9 +107,8 @@ def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, m
     if most is not None and not isinstance(val, GraphData) and val.size > most:
         val = val.take(torch.arange(most))
     for part in together(problem, val, points.count, memory):
-        some, slopes = take(points.params, part), take(points.sensitivity, part)
         with torch.no_grad():
-            total_derivative(problem, some, take(points.hyper, part), slopes, val, direct)
+            points.take(part).slope(problem, val, direct)
 
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from hcdc._tensors import stack, take
 from hcdc._typing import Hyper
 from hcdc.bilevel import together
-from hcdc.condense import HCDC, Budget, CellHCDC, CellPoint, Coreset, Measure, Task, recipes_of, total_derivative
+from hcdc.condense import HCDC, Budget, CellHCDC, CellPoint, Coreset, Measure, Task, recipes_of
 from hcdc.data import Source
 from hcdc.errors import ConvergenceError, InputError
 from hcdc.evaluate.evaluation import check_source
@@ -81,7 +81,7 @@ def _measured(task: Task, condensed: Condensed, start: Any, hyper: Hyper) -> Ali
     points = measure(task, condensed.train, params, hyper, SEED).sound(0)
 
     def cosine(val: Any) -> Tensor:
-        slope, _ = total_derivative(problem, points.params, points.hyper, points.sensitivity, val)
+        slope, _ = points.slope(problem, val)
         return functional.cosine_similarity(slope.detach(), points.target, dim=1, eps=LEAST)
 
     return Alignment(points.loss, None if start is None else cosine(start), cosine(condensed.val))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -71,6 +71,15 @@ class GraphNet(Classifier):
         """Whether configurations differ in how fast they learn, as architectures do, so that part of their order is the order in
         which they learn: S is then trained at the rate of T (`docs/ablations.md`)."""
         return True
+
+    def spanned(self, data: GraphData) -> tuple[GraphNet, GraphData, Params] | None:
+        """Features in an orthonormal basis of the span of their rows, where these are at most half as many as features and no
+        decay is searched, whose derivative is the parameters themselves."""
+        if "decay" in self.regularisers or 2 * data.size > self.num_features:
+            return None
+        x = data.x.dense() if isinstance(data.x, Sparse) else data.x
+        basis = torch.linalg.qr(x.T).Q
+        return replace(self, num_features=basis.shape[1]), data.replace(x=x @ basis), {"w1": basis}
 
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """The parameters of each layer, on which its decay acts; a family that has more names them too."""
