@@ -79,7 +79,7 @@ def quick(**bank: int) -> Callable[[str], Condenser]:
 GROUNDS = {
     "cora": Ground("cora", 49, quick(starts=128, stages=1, steps=300, batch=32), Random(), 200),
     "pubmed": Ground("pubmed", 60, quick(starts=128, stages=1, steps=300, batch=32), Random(), 200),
-    "appnp": Ground("cora", 49, quick(starts=32, stages=1, steps=150, batch=16), Random(), 96, "appnp"),
+    "appnp": Ground("cora", 49, quick(starts=64, stages=1, steps=200, batch=16), Random(), 96, "appnp"),
     "digits": Ground("digits", 50, quick(starts=32, steps=150), Random(), 64),
 }
 """With banks below hcdc's defaults, which on these small data cost more than many trainings on all of them."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from hcdc.bilevel import Weighed, together
+from hcdc._typing import Hyper
+from hcdc.bilevel import Bilevel, Spanned, Weighed, together
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.hcdc_cells import CellHCDC
 from hcdc.condense.task import Condenser, Task
@@ -65,7 +66,7 @@ def peak_memory(method: Condenser, task: Task) -> int:
         return total
     driver = method.driver
     points = driver.starts * driver.stages if isinstance(driver, Bank) else driver.trajectories
-    return total + points * _point(task, driver) + _at_work(task, points, method.measure.memory)
+    return total + points * _point(task, driver, spanned=True) + _at_work(task, points, method.measure.memory)
 
 
 def check_memory(method: Condenser, task: Task, available: int | None = None) -> int:
@@ -82,12 +83,23 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _point(task: Task, driver: Bank | Algorithm1) -> int:
-    """Bytes of one point of P parameters and k coordinates: P (1 + k) numbers, in a bank twice while its parts are joined."""
-    hyper = task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
-    params = task.condensed.problem.init(hyper, torch.Generator().manual_seed(0))
-    numbers = sum(value.numel() for value in params.values()) * (1 + sum(value.numel() for value in hyper.values()))
+def _point(task: Task, driver: Bank | Algorithm1, *, spanned: bool = False) -> int:
+    """Bytes of one point of P parameters and k coordinates: P (1 + k) numbers, in a bank twice while its parts are joined.
+
+    Where the problem is `Spanned` the k columns hold fewer; a bank is `fitted` as if they did not, since its steps take as
+    long as its parameters are many.
+    """
+    problem, hyper = task.condensed.problem, task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
+    narrow = None
+    if spanned and isinstance(problem, Spanned):
+        narrow = problem.spanned(task.real.train.take(torch.arange(task.budget.train)))
+    whole, column = (_parameters(each, hyper) for each in (problem, narrow[0] if narrow else problem))
+    numbers = whole + column * sum(value.numel() for value in hyper.values())
     return 4 * numbers * (2 if isinstance(driver, Bank) else 1)
+
+
+def _parameters(problem: Bilevel, hyper: Hyper) -> int:
+    return sum(value.numel() for value in problem.init(hyper, torch.Generator().manual_seed(0)).values())
 
 
 def _at_work(task: Task, points: int, memory: int) -> int:
