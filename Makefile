@@ -31,12 +31,13 @@ format: $(VENV)/developing
 docs: $(VENV)/developing  ## the site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-bench: $(VENV)/developing  ## hypergradients beside other libraries, distance from the floor, GCond, growth; into benchmarks/results
+bench: $(VENV)/developing  ## hypergradients beside other libraries, distance from the floor, GCond, growth, the span of S_train; into benchmarks/results
 	$(INSTALL) --editable '.[bench]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.hypergradients
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.floor
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.condensation
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.growth
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.span
 
 torture: $(VENV)/developing  ## kills, damaged files, derivatives, known weaknesses; a quarter of an hour
 	$(BIN)/python -m torture.kills

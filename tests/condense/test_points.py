@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,3 +101,7 @@ def test_a_bank_keeps_its_basis() -> None:
         torch.testing.assert_close(value, points.take(torch.tensor([0, 2, 1])).members()[name], equal_nan=True)
     slopes = [each.slope(problem, task.real.val)[0] for each in (points, again)]
     assert torch.equal(*slopes)
+    turn = torch.linalg.qr(torch.randn(points.basis["w1"].shape[1], points.basis["w1"].shape[1], generator=generator(0))).Q
+    elsewhere = replace(points, basis={"w1": points.basis["w1"] @ turn}, sensitivity=points.sensitivity | {"w1": turn.T @ points.sensitivity["w1"]})
+    both = Points.join([points, elsewhere]).slope(problem, task.real.val)[0]
+    torch.testing.assert_close(both, torch.cat([slopes[0], slopes[0]]), rtol=1e-3, atol=1e-5)

@@ -150,7 +150,8 @@ def descending(
     """`descend` in pieces: the parameters after each `every` steps, and after the last step; `decay` / 2 ||theta||^2 is added
     to the losses by the optimiser. On a GPU steps are `Recorded`."""
     leaves: TensorDict = {key: value.detach().clone().requires_grad_() for key, value in start.items()}
-    optimiser = solver.optimiser(list(leaves.values()), decay)
+    tensors = list(leaves.values())
+    optimiser = solver.optimiser(tensors, decay)
     generator = torch.Generator().manual_seed(seed + 1)
     indices = _indices(data.size, solver, generator)
 
@@ -162,18 +163,18 @@ def descending(
         loss = losses(leaves, batch, noise)
         loss.sum().backward()
         if solver.limit is not None:
-            _clip(list(leaves.values()), solver.limit, loss.numel())
+            _clip(tensors, solver.limit, loss.numel())
         optimiser.step()
 
     record = None
-    if recorded.recordable(list(leaves.values())):
+    if recorded.recordable(tensors):
         record = recorded.Recorded(lambda index, noise: advance(chosen(index), noise), solver.steps)
     for step in range(solver.steps):
         index = next(indices)
         batch = chosen(index)
         noise = draws(batch, generator)
         for group in optimiser.param_groups:
-            group["lr"] = rate_for(solver.rate(step), list(leaves.values()), group["lr"])
+            group["lr"] = rate_for(solver.rate(step), tensors, group["lr"])
         if record is None:
             advance(batch, noise)
         else:

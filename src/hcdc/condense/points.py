@@ -84,7 +84,16 @@ class Points:
 
     @classmethod
     def join(cls, parts: list[Points]) -> Points:
-        return replace(cls.from_tensors(concatenate([part.members() for part in parts])), basis=parts[0].basis)
+        """In the basis of the first: another machine may have found another one of the same span."""
+        basis = parts[0].basis
+        return replace(cls.from_tensors(concatenate([part.rebased(basis).members() for part in parts])), basis=basis)
+
+    def rebased(self, basis: Params) -> Points:
+        """The same points in another `basis` of the same span."""
+        if all(torch.equal(basis[name], mine) for name, mine in self.basis.items()):
+            return self
+        turned = {name: basis[name].mT @ (self.basis[name] @ value) if name in basis else value for name, value in self.sensitivity.items()}
+        return replace(self, sensitivity=turned, basis=basis)
 
     def slope(self, problem: Bilevel, val: Any, direct: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """`total_derivative` of all points on `val`."""
