@@ -14,7 +14,6 @@ from hcdc._tensors import TensorDict, batch_size, expand
 from hcdc._typing import Hyper, Noise, Params
 from hcdc.bilevel import recorded
 from hcdc.bilevel.problem import Bilevel, Decayed, Stochastic, values
-from hcdc.bilevel.recorded import rate_for
 from hcdc.errors import InputError
 
 
@@ -38,7 +37,7 @@ class Adam:
         """Gradients are left as they are."""
 
     def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
-        return torch.optim.Adam(leaves, lr=rate_for(self.lr, leaves), weight_decay=decay, fused=True, capturable=leaves[0].is_cuda)
+        return torch.optim.Adam(leaves, lr=self.lr, weight_decay=decay, fused=True)
 
     def rate(self, step: int) -> float:
         return self.lr
@@ -76,7 +75,7 @@ class SGD:
         return replace(solver, steps=epochs * math.ceil(size / (solver.batch_size or size)))
 
     def optimiser(self, leaves: list[Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
-        return torch.optim.SGD(leaves, lr=rate_for(self.lr, leaves), momentum=self.momentum, weight_decay=decay, fused=True)
+        return torch.optim.SGD(leaves, lr=self.lr, momentum=self.momentum, weight_decay=decay, fused=True)
 
     def rate(self, step: int) -> float:
         return self.last + (self.lr - self.last) * (1 + math.cos(math.pi * step / self.steps)) / 2
@@ -168,13 +167,13 @@ def descending(
 
     record = None
     if recorded.recordable(tensors):
+        recorded.prepare(optimiser)
         record = recorded.Recorded(lambda index, noise: advance(chosen(index), noise), solver.steps)
     for step in range(solver.steps):
         index = next(indices)
         batch = chosen(index)
         noise = draws(batch, generator)
-        for group in optimiser.param_groups:
-            group["lr"] = rate_for(solver.rate(step), tensors, group["lr"])
+        recorded.pace(optimiser, solver.rate(step))
         if record is None:
             advance(batch, noise)
         else:

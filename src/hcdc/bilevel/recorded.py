@@ -33,12 +33,20 @@ def recordable(leaves: Sequence[Tensor]) -> bool:
     return leaves[0].is_cuda
 
 
-def rate_for(rate: float, leaves: Sequence[Tensor], held: Tensor | float | None = None) -> Tensor | float:
-    """A learning rate as the optimiser of `leaves` wants it: on a GPU a tensor, `held` where there is one, whose new value a
-    replayed step reads."""
-    if not leaves[0].is_cuda:
-        return rate
-    return held.fill_(rate) if isinstance(held, Tensor) else torch.tensor(rate, device=leaves[0].device)
+def prepare(optimiser: torch.optim.Optimizer) -> None:
+    """Let steps of `optimiser` be recorded: its rates become tensors on the GPU, whose values a replay reads."""
+    for group in optimiser.param_groups:
+        first: Tensor = group["params"][0]
+        if first.is_cuda:
+            group["lr"] = torch.tensor(group["lr"], device=first.device)
+            group.update({"capturable": True} if "capturable" in group else {})
+
+
+def pace(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every group."""
+    for group in optimiser.param_groups:
+        held: Tensor | float = group["lr"]
+        group["lr"] = held.fill_(rate) if isinstance(held, Tensor) else rate
 
 
 class Recorded:
