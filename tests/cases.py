@@ -68,6 +68,16 @@ class Ridge:
         return (data.x @ params["w"] - data.y).square().mean() / 2
 
 
+class Rough(Ridge):
+    """Ridge with noise on its inputs."""
+
+    def noise(self, data: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"x": torch.randn(data.x.shape, generator=generator, dtype=torch.float64) / 10}
+
+    def noisy(self, params: dict[str, Tensor], hyper: dict[str, Tensor], data: Any, noise: dict[str, Tensor]) -> Tensor:
+        return self.inner(params, hyper, Table(data.x + noise["x"], data.y))
+
+
 class Smooth:
     """A SiLU network with gates on its inputs, which enter the forward pass, and a learned weight decay, which does not."""
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from hcdc._tensors import stack
 from hcdc.bilevel import SGD, Adam, Solver, fit, recorded
 from hcdc.data import Sparse
 from hcdc.models import PolyFilter
-from tests.cases import Ridge, Table, generator, normal, random_graph
+from tests.cases import Ridge, Rough, Table, generator, normal, random_graph
 
 
 class Stream:
@@ -65,16 +64,6 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
     return Graph
-
-
-class Rough(Ridge):
-    """Ridge with noise on its inputs."""
-
-    def noise(self, data: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"x": torch.randn(data.x.shape, generator=generator, dtype=torch.float64) / 10}
-
-    def noisy(self, params: dict[str, Tensor], hyper: dict[str, Tensor], data: Any, noise: dict[str, Tensor]) -> Tensor:
-        return self.inner(params, hyper, Table(data.x + noise["x"], data.y))
 
 
 class Wordy(Rough):

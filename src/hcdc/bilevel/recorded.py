@@ -16,8 +16,6 @@ WARM = 3
 """Steps taken as they are before one is recorded: libraries choose their kernels, optimisers make their moments."""
 WORTH = 20
 """Fewer steps in all than this are not recorded."""
-INDEX = " index"
-"""Among the inputs of a recorded step; no noise is called so."""
 
 
 @runtime_checkable
@@ -61,14 +59,17 @@ class Recorded:
         self.advance, self.plain = advance, WARM if steps >= WORTH else math.inf
         self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.inputs: Noise = {}
+        self.index: Tensor | None = None
+        self.noise: Noise = {}
 
     def __call__(self, index: Tensor | None, noise: Noise) -> None:
         if self.plain == 0 and self.graph is None and not self.record(index, noise):
             self.plain = math.inf
         if self.graph is not None:
-            for name, value in self.inputs.items():
-                value.copy_(index if name == INDEX else noise[name])
+            if self.index is not None and index is not None:
+                self.index.copy_(index)
+            for name, value in self.noise.items():
+                value.copy_(noise[name])
             self.graph.replay()
             return
         self.plain -= 1
@@ -87,13 +88,12 @@ class Recorded:
         """Whether a step was recorded; recording runs nothing."""
         if not all(isinstance(value, Refilled) for value in noise.values()):
             return False
-        kept = {name: value.clone() for name, value in noise.items()}
-        place = None if index is None else index.clone()
+        self.index, self.noise = None if index is None else index.clone(), {name: value.clone() for name, value in noise.items()}
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream):
-                self.advance(place, kept)
+                self.advance(self.index, self.noise)
         except RuntimeError:
             return False
-        self.graph, self.inputs = graph, kept if place is None else kept | {INDEX: place}
+        self.graph = graph
         return True

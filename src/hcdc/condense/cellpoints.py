@@ -249,11 +249,12 @@ class CellFit:
             return noise | ({AUGMENTATION: draw(self.augmentation, generator)} if self.augmentation else {})
 
         def loss(params: Params, batch: ImageData, noise: Noise) -> Tensor:
-            if AUGMENTATION in noise:
-                batch = batch.replace(x=augment(batch.x, noise[AUGMENTATION]))
-            noise = {name: value for name, value in noise.items() if name != AUGMENTATION}
+            own = dict(noise)
+            augmentation = own.pop(AUGMENTATION, None)
+            if augmentation is not None:
+                batch = batch.replace(x=augment(batch.x, augmentation))
             with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.bf16):
-                return network.noisy(params, at, batch, noise)
+                return network.noisy(params, at, batch, own)
 
         laid = {name: channels_last(value) for name, value in start.items()}
         return descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed, draws=drawn)

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from hcdc._typing import Hyper
-from hcdc.bilevel import Bilevel, Spanned, Weighed, together
+from hcdc.bilevel import Spanned, Weighed, together
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.hcdc_cells import CellHCDC
+from hcdc.condense.points import narrowed
 from hcdc.condense.task import Condenser, Task
 from hcdc.condense.tm import TM
 from hcdc.errors import InputError
@@ -90,16 +90,11 @@ def _point(task: Task, driver: Bank | Algorithm1, *, spanned: bool = False) -> i
     long as its parameters are many.
     """
     problem, hyper = task.condensed.problem, task.space.relax(task.space.sample(torch.Generator().manual_seed(0)))
-    narrow = None
+    column = params = problem.init(hyper, torch.Generator().manual_seed(0))
     if spanned and isinstance(problem, Spanned):
-        narrow = problem.spanned(task.real.train.take(torch.arange(task.budget.train)))
-    whole, column = (_parameters(each, hyper) for each in (problem, narrow[0] if narrow else problem))
-    numbers = whole + column * sum(value.numel() for value in hyper.values())
-    return 4 * numbers * (2 if isinstance(driver, Bank) else 1)
-
-
-def _parameters(problem: Bilevel, hyper: Hyper) -> int:
-    return sum(value.numel() for value in problem.init(hyper, torch.Generator().manual_seed(0)).values())
+        _, column, _, _ = narrowed(problem, params, task.real.train.take(torch.arange(task.budget.train)))
+    whole, each, k = (sum(value.numel() for value in tensors.values()) for tensors in (params, column, hyper))
+    return 4 * (whole + k * each) * (2 if isinstance(driver, Bank) else 1)
 
 
 def _at_work(task: Task, points: int, memory: int) -> int:

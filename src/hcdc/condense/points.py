@@ -92,8 +92,8 @@ class Points:
         """The same points in another `basis` of the same span."""
         if all(torch.equal(basis[name], mine) for name, mine in self.basis.items()):
             return self
-        turned = {name: basis[name].mT @ (self.basis[name] @ value) if name in basis else value for name, value in self.sensitivity.items()}
-        return replace(self, sensitivity=turned, basis=basis)
+        rotated = {name: basis[name].mT @ (self.basis[name] @ value) if name in basis else value for name, value in self.sensitivity.items()}
+        return replace(self, sensitivity=rotated, basis=basis)
 
     def slope(self, problem: Bilevel, val: Any, direct: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """`total_derivative` of all points on `val`."""
