@@ -2,23 +2,20 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.span
 
-The systems of d theta / d lambda have the same solutions either way (`hcdc.bilevel.Spanned`). Both condense the same first
-points of the same task by the same steps, in turns; medians of processor seconds.
+The systems of d theta / d lambda have the same solutions either way (`hcdc.bilevel.Spanned`). Both measure the same first
+points of the same task and make the same step, in turns; medians of processor seconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import statistics
-import time
-from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.measure import keep
+from benchmarks.measure import Action, in_turns, keep
 from hcdc.condense import HCDC, Bank, Task
 from hcdc.data import load
 from hcdc.models import GraphNet
@@ -33,38 +30,37 @@ TASKS: dict[str, tuple[str, int, str | None, int]] = {
 """Data, nodes, family and points."""
 
 
-@contextlib.contextmanager
-def all_coordinates() -> Generator[None]:
-    """As if no problem were `Spanned`."""
-    spanned, GraphNet.spanned = GraphNet.spanned, lambda self, data: None
-    try:
-        yield
-    finally:
-        GraphNet.spanned = spanned
+def in_all_coordinates(action: Action) -> Action:
+    """`action` as if no problem were `Spanned`."""
+
+    def call() -> object:
+        spanned, GraphNet.spanned = GraphNet.spanned, lambda self, data: None
+        try:
+            return action()
+        finally:
+            GraphNet.spanned = spanned
+
+    return call
 
 
-def seconds(task: Task, points: int, steps: int, repeats: int) -> list[list[float]]:
-    """[of the bank, of a step on S_val] in all coordinates and in the span, in turns; medians."""
+def seconds(task: Task, points: int, repeats: int) -> list[float]:
+    """Of the bank in all coordinates and in the span, and of a step on S_val in both; the first step is made again and again."""
     method = method_named("hcdc", "graph", problem=task.condensed.problem)
     assert isinstance(method, HCDC)
     assert isinstance(method.driver, Bank)
-    driver = replace(method.driver, starts=points, chunk=points, stages=1, steps=steps, batch=min(points, method.driver.batch))
+    driver = replace(method.driver, starts=points, chunk=points, stages=1, batch=min(points, method.driver.batch))
     method = replace(method, driver=driver)
-    ways, states = (all_coordinates, contextlib.nullcontext), [method.init(task)] * 2
-    banks: list[list[float]] = [[], []]
-    updates: list[list[float]] = [[], []]
-    for number in [0] * repeats + list(range(1, method.length())):
-        for way, context in enumerate(ways):
-            with context():
-                began = time.process_time()
-                states[way], _ = method.step(task, method.init(task) if number == 0 else states[way], number)
-                (updates if number else banks)[way].append(time.process_time() - began)
-    return [[statistics.median(each[way]) for each in (banks, updates)] for way in (0, 1)]
+    start, found = method.init(task), list[float]()
+    bank = partial(method.step, task, start, 0)
+    updates = [partial(method.step, task, made, 1) for made, _ in (in_all_coordinates(bank)(), bank())]
+    for whole, narrow, times in ((in_all_coordinates(bank), bank, repeats), (*updates, 10 * repeats)):
+        costs = in_turns({"whole": whole, "narrow": narrow}, times)
+        found += [costs[name].busy for name in ("whole", "narrow")]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS))
     given = parser.parse_args()
@@ -72,7 +68,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in given.only:
         data, size, family, points = TASKS[name]
-        (bank, step), (narrow_bank, narrow_step) = seconds(task_for(load(data), size=size, family=family), points, given.steps, given.repeats)
+        bank, narrow_bank, step, narrow_step = seconds(task_for(load(data), size=size, family=family), points, given.repeats)
         rows.append(
             {
                 "task": name, "points": points, "bank, s": bank, "in the span, s": narrow_bank, "step, ms": 1e3 * step,
@@ -80,7 +76,7 @@ def main() -> None:
             }
         )  # fmt: skip
         print(rows[-1], flush=True)
-    keep("span", COMMAND, rows, steps=given.steps)
+    keep("span", COMMAND, rows)
 
 
 if __name__ == "__main__":
