@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
 from torch import Tensor
 from torch.nn import functional
 
@@ -143,6 +142,8 @@ def kmeans(x: Tensor, count: int, seed: int) -> Tensor:
     Means of single rows are as noisy as the rows. Where `count` asks for more, the means of the largest clusters stand
     there again, which gives them more weight.
     """
+    from scipy.cluster.vq import kmeans2  # here, since loading it takes a third of a second
+
     flat = x.reshape(x.shape[0], -1).double().cpu().numpy()
     clusters = min(count, max(1, flat.shape[0] // 2))
     means, sizes = np.unique(flat, axis=0, return_counts=True)

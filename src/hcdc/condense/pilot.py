@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from hcdc._tensors import batch_size, stack, take
@@ -114,4 +113,6 @@ def _losses(task: Task, params: Params, hyper: Hyper) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     """Equal values, as those of models that diverged are, share the mean of their ranks."""
+    from scipy.stats import rankdata  # here, since loading it takes most of a second
+
     return torch.from_numpy(rankdata(values.numpy()))

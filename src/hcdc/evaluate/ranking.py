@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
     """Spearman's rank correlation of [n] with [n]; NaN where one of them is constant."""
+    from scipy import stats  # here, since loading it takes most of a second
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
         return float(stats.spearmanr(a.cpu().numpy(), b.cpu().numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
@@ -19,6 +20,8 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 def kendall(a: Tensor, b: Tensor) -> float:
     """Kendall's tau-b."""
+    from scipy import stats
+
     return float(stats.kendalltau(a.cpu().numpy(), b.cpu().numpy()).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
