@@ -22,6 +22,7 @@ comes: run again after an interruption and it goes on. Prints a Markdown table.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -127,7 +128,7 @@ def subset_tpe(race: Race, seed: int) -> Iterator[Config]:
 
 def walked(race: Race, found: Any, seed: int) -> Iterator[Config]:
     """The first of a search on a set; then the best on the full data of those that were trained there, in the set's order."""
-    order = list({str(sorted(trial.config.items())): trial.config for trial in ranked(found)}.values())
+    order = list({key(trial.config): trial.config for trial in ranked(found)}.values())
     yield order[0]
     yield from best_of(race.full(seed), order, seed, AT_ONCE)
 
@@ -232,11 +233,20 @@ def oracle(race: Race, pool: int, judges: int) -> dict[str, Any]:
     return best | {"near": close / pool, "seconds": sum(trial.seconds for trial in trials)}
 
 
-def lap(race: Race, name: str, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The events of one contestant in one repetition, each with what its configuration is worth."""
-    events = clocked(CONTESTANTS[name], race, seed, arguments.budget)
-    worth = judged(race, [event["config"] for event in events], arguments.judges) if events else []
-    return [event | found for event, found in zip(events, worth, strict=True)]
+def key(config: Config) -> str:
+    """Of equal configurations the same."""
+    return str(sorted(config.items()))
+
+
+def lap(race: Race, name: str, seed: int, judges: int, budget: float, folder: Path) -> list[dict[str, Any]]:
+    """The events of one contestant in one repetition, each with what its configuration is worth; who was judged in another lap
+    of `folder` is not judged again."""
+    events = clocked(CONTESTANTS[name], race, seed, budget)
+    kept = [path for other in CONTESTANTS for path in folder.glob(f"{other}-*-{judges}.json")]
+    known = {key(event["config"]): event for path in kept for event in json.loads(path.read_text())}
+    fresh = list({key(event["config"]): event["config"] for event in events if key(event["config"]) not in known}.values())
+    worth = known | dict(zip(map(key, fresh), judged(race, fresh, judges) if fresh else (), strict=True))
+    return [worth[key(event["config"])] | event for event in events]
 
 
 def near(event: dict[str, Any], best: dict[str, Any], measure: str) -> bool:
@@ -287,7 +297,7 @@ def main() -> None:
     for seed in range(arguments.first, arguments.first + arguments.repetitions):
         for name in arguments.contestants:
             path = folder / f"{name}-{seed}-{arguments.budget:g}-{arguments.judges}.json"
-            laps[name].append(figures(path, lambda name=name, seed=seed: lap(race, name, seed, arguments)))
+            laps[name].append(figures(path, lambda name=name, seed=seed: lap(race, name, seed, arguments.judges, arguments.budget, folder)))
     columns = ("found by the criterion: cpu / wall s", "found by accuracy: cpu / wall s", "criterion at the end", "test accuracy at the end")
     print("| contestant | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
     for name in arguments.contestants:
