@@ -298,6 +298,7 @@ BROKEN_GRAPHS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]]
     "features of one dimension": (_with(x=lambda x: x[:, 0]), "x"),
     "label above": (_with(y=_set(0, 3), num_classes=3), "y"),
     "label below": (_with(y=_set(0, -1)), "y"),
+    "one class": (_with(y=lambda y: torch.zeros_like(y), num_classes=1), "y"),
     "labels as a column": (_with(y=lambda y: y.unsqueeze(1)), "y"),
     "no label": (_with(y=lambda y: y[:0]), "y"),
     "class without training node": (_with(num_classes=4), "train_mask"),

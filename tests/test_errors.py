@@ -35,7 +35,7 @@ def test_one_line_names_argument_value_rule_and_remedy(kind: type[InputError]) -
 
 
 def test_a_missing_extra_says_how_to_get_it() -> None:
-    assert "pip install 'hcdc[graphs]'" in str(MissingExtraError("torch_geometric", "graphs"))
+    assert "pip install -e '.[graphs]'" in str(MissingExtraError("torch_geometric", "graphs"))
 
 
 RAISED = [

@@ -72,6 +72,31 @@ def test_one_call_to_a_set_that_ranks_and_is_judged(tmp_path):
         found.save(tmp_path / "set")
 
 
+def test_a_set_is_not_searched_beyond_what_it_was_made_for(tmp_path):
+    train, val, _ = arrays()
+    condense_model(Net, train, val, **SMALL).save(tmp_path / "set")
+    wider, narrower = ({"gate": Real(0.2, 1.0), "log10_decay": Real(low, high)} for low, high in ((-4, 0), (-2, -1)))
+    with pytest.raises(InputError, match=r"`space` = \['log10_decay'\]"):
+        own(Net, train, val, **SMALL | {"space": Space(wider)}).load(tmp_path / "set")
+    assert own(Net, train, val, **SMALL | {"space": Space(narrower)}).load(tmp_path / "set").train.size == 6
+
+
+def test_steps_belong_to_a_method_that_is_named():
+    train, val, _ = arrays()
+    with pytest.raises(InputError, match="`steps`"):
+        own(Net, train, val, **SMALL, steps=5)
+
+
+def test_splits_without_a_test_part_are_condensed_and_not_judged():
+    train, val, _ = arrays()
+    with_test = hcdc.own.own(Net, train, val, **SMALL)
+    splits = hcdc.data.Splits(*with_test.task.real, None)
+    found = condense_model(Net, splits, **SMALL)
+    assert found.train.size == 6
+    with pytest.raises(InputError, match="`test`"):
+        found.evaluate()
+
+
 def test_a_pilot_is_told_in_the_card_and_on_the_bill(tmp_path, capsys):
     train, val, _ = arrays()
     made = own(Net, train, val, space=SPACE, size=6, steps=3, full=hcdc.Adam(10, 0.05), pilot=4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from hcdc.condense import HCDC, TRAINED_CELLS, Bank, CellBank, CellHCDC, GCond
 from hcdc.errors import InputError, SpaceError
-from hcdc.run import GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
+from hcdc.models import PolyFilter
+from hcdc.run import DRIVERS, GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Real, Space
 from tests import small
 
@@ -24,14 +26,42 @@ def test_a_space_that_the_family_does_not_read_is_refused(names):
         task_for(small.source(), size=9, order=2, space=Space({name: Real(0.0, 1.0) for name in names}))
 
 
-@pytest.mark.parametrize("name", ["hcdc", "gcond", "gcond-x"])
-@pytest.mark.parametrize("driver", ["bank", "algorithm1"])
+@pytest.mark.parametrize(("name", "driver"), [("hcdc", "bank"), ("hcdc", "algorithm1"), ("gcond", "bank"), ("gcond-x", "bank")])
 def test_steps_are_learning_steps(name, driver):
     default, short = method_named(name, driver=driver), method_named(name, steps=10, driver=driver)
     assert default == method_named(name, driver=driver)
     assert short.length() < default.length()
+    if isinstance(short, HCDC):
+        assert [method_named(name, steps=steps, driver=driver).updates() for steps in (1, 7, 20)] == [1, 7, 20]
     if isinstance(short, GCond):
         assert short.epochs == 10
+
+
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_both_drivers_have_the_settings_of_the_data(kind: str) -> None:
+    bank, paths = (method_named("hcdc", kind, driver=driver) for driver in DRIVERS)
+    assert replace(paths, driver=bank.driver) == bank
+    assert paths.lr != method_named("hcdc").lr
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "given"),
+    [
+        ("random", "graph", {"driver": "algorithm1"}),
+        ("gcond", "graph", {"neighbours": 3}),
+        ("hcdc", "images", {"neighbours": 3}),
+        ("hcdc", "graph", {"neighbours": 3, "problem": PolyFilter(3, num_features=2, regularisers=("edge_drop",))}),
+    ],
+)
+def test_choices_that_would_do_nothing_are_refused(name: str, kind: str, given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"`{next(iter(given))}`"):
+        method_named(name, kind, **given)
+
+
+@pytest.mark.parametrize(("given", "said"), [({"space": "mlp"}, "family='mlp'"), ({"source": object()}, "Source")])
+def test_natural_mistakes_are_told_what_to_write(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        task_for(**{"source": small.source(), "size": 9} | given)
 
 
 def test_an_artefact_is_made_once(tmp_path):

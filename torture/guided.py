@@ -4,7 +4,7 @@
 
 Each reader works in a process of its own, whose branches in `hcdc` are watched; inputs that reach new ones are kept and
 changed further. What is read is one file of a whole folder, replaced by the input. An exception that is no `HcdcError`,
-a hang of five seconds and more than `MEMORY` MiB end the process, and are failures. Needs `pip install 'hcdc[torture]'`.
+a hang of five seconds and more than `MEMORY` MiB end the process, and are failures. Needs `pip install -e '.[torture]'`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--child", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if find_spec("atheris") is None:
-        print("atheris: not done, it is not installed: pip install 'hcdc[torture]'")
+        print("atheris: not done, it is not installed: pip install -e '.[torture]'")
         return 0
     if given.child:
         watch(given.child[0], Path(given.child[1]), given.runs, given.seed)

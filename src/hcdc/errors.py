@@ -64,7 +64,7 @@ class MissingExtraError(HcdcError, ImportError):
 
     def __init__(self, module: str, extra: str) -> None:
         self.module, self.extra = module, extra
-        super().__init__(f"`{module}` is needed here and is not installed: pip install 'hcdc[{extra}]'")
+        super().__init__(f"`{module}` is needed here and is not installed: in the folder of hcdc, pip install -e '.[{extra}]'")
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.module, self.extra)

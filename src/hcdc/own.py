@@ -82,13 +82,17 @@ class Own:
     def load(self, folder: str | Path) -> Calibrated:
         """The set that was condensed for this model and data and saved in `folder`, to be ranked, searched and judged again.
 
-        A configuration is trained as its card says. Raises `InputError` where it was made from other data or for another
-        model, `FormatError` for a folder that is not whole.
+        A configuration is trained as its card says. Raises `InputError` where it was made from other data, for another model
+        or for a narrower space, `FormatError` for a folder that is not whole.
         """
         condensed = load_condensed(folder)
         if condensed.card.data.sha256 != self.card.sha256:
             rule = f"was condensed from other data ({condensed.card.data.name}) than what is given"
             raise InputError("folder", str(folder), rule, "give the training and validation data of then")
+        beyond = condensed.space.beyond(self.task.space)
+        if beyond:
+            rule = "are searched farther than the set was condensed for, or are not axes of both"
+            raise InputError("space", beyond, rule, "give the space of then, or a part of it")
         recipes = recipes_of(condensed, self.problem)
         task = replace(self.task, condensed=recipes["condensed"], full=recipes["full"], budget=Budget(**condensed.card.sizes))
         return Calibrated(condensed, replace(self, task=task))
@@ -156,10 +160,10 @@ class Calibrated:
             if test is not None:
                 raise InputError("test", type(test).__name__, "came with the training data", "leave it out")
             held = self.made.test
-        elif test is None:
-            raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
         else:
-            held = self.made.intake.read(test, "test")
+            held = None if test is None else self.made.intake.read(test, "test")
+        if held is None:
+            raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
         source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
         with bar("training", prefix="training on ", shown=self.made.progress) as told:
             found = Judge(configs, seeds, config_seed)(self.condensed, source, told, self.made.problem)
@@ -212,7 +216,8 @@ def _read(train: Any, val: Any, target: str | None) -> tuple[Real[Any], Intake |
             raise InputError("val", type(val).__name__, "came with the training data", "leave `val` out")
         splits: Any = train if isinstance(train, Splits) else read_graph(train)
         for part in splits:
-            batch_of(part)  # outside of any transform, so that it is kept
+            if part is not None:
+                batch_of(part)  # outside of any transform, so that it is kept
         return Real(splits[0], splits[1]), None, splits[2]
     if val is None:
         raise InputError("val", None, "is what configurations are ranked on", "give validation data in the form of the training data")
@@ -252,6 +257,8 @@ def _pilot_card(pilot: Pilot, chosen: Choice) -> PilotCard:
 
 def _method(settings: Settings, kind: str, problem: ModuleProblem) -> Condenser:
     chosen = settings.get("method", "hcdc")
+    if "steps" in settings and not isinstance(chosen, str):
+        raise InputError("steps", settings["steps"], "is for a method that is named", "say it where the condenser is made")
     method = method_named(chosen, kind, steps=settings.get("steps")) if isinstance(chosen, str) else chosen
     if not isinstance(method, HCDC):
         return method

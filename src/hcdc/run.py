@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hcdc.bilevel import CG, Bilevel, Implicit
 from hcdc.condense import (
@@ -93,6 +93,10 @@ def method_named(
         raise InputError("neighbours", neighbours, "must be at least 1", "leave it out to read all of them")
     if driver not in DRIVERS:
         raise InputError("driver", driver, f"must be one of {', '.join(DRIVERS)}", "choose one of these")
+    if name != "hcdc":
+        for flag, value, without in (("driver", driver, "bank"), ("neighbours", neighbours, None)):
+            if value != without:
+                raise InputError(flag, value, f"is for hcdc, and {name} has no such choice", "leave it out")
     if name in CORESETS:
         if steps is not None:
             raise InputError("steps", steps, f"{name} learns nothing", "leave it out")
@@ -112,13 +116,26 @@ def method_named(
         raise InputError("method", name, f"must be one of {', '.join(METHODS)}", "choose one of these")
     if isinstance(problem, NasBench201):
         return _hcdc_on_cells(steps, driver, relaxation)
+    _check_neighbours(neighbours, kind, problem)
     apart = problem.hops_apart() if isinstance(problem, GraphNet) else 0
     hcdc = HCDC(train=replace(PATHS, hops=apart) if apart else CENTROIDS, measure=Measure(neighbours=neighbours))
+    if kind != "graph":
+        hcdc = replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
     if driver == "algorithm1":
-        return replace(hcdc, driver=Algorithm1(repeats=-(-(steps or Algorithm1.repeats * Algorithm1.updates) // Algorithm1.updates)))
+        updates = min(Algorithm1.updates, steps or Algorithm1.updates)
+        return replace(hcdc, driver=Algorithm1(repeats=-(-steps // updates) if steps else Algorithm1.repeats, updates=updates))
     bank = Bank() if kind == "graph" else Bank(**FEW)
-    hcdc = replace(hcdc, driver=replace(bank, steps=steps or bank.steps))
-    return hcdc if kind == "graph" else replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
+    return replace(hcdc, driver=replace(bank, steps=steps or bank.steps))
+
+
+def _check_neighbours(neighbours: int | None, kind: str, problem: Bilevel | None) -> None:
+    """Neighbours are sampled from the propagation that a family keeps; nothing else reads them."""
+    if neighbours is None:
+        return
+    if kind != "graph":
+        raise InputError("neighbours", neighbours, "are those of a node, and this data has none", "leave it out")
+    if isinstance(problem, GraphNet) and "edge_drop" in problem.regularisers:
+        raise InputError("neighbours", neighbours, "cannot be sampled where edges are dropped by a hyperparameter", "leave one of the two out")
 
 
 def _hcdc_on_cells(steps: int | None, driver: str, relaxation: RelaxationName | None) -> CellHCDC:
@@ -172,6 +189,10 @@ def task_for(
 
     `settings` go to the model family: `order`, `basis`, `hidden`, `criterion`, ...; `space` replaces the family's own.
     """
+    if not isinstance(cast("object", source), Source):
+        raise InputError("source", type(source).__name__, "must be a hcdc.Source", "load it by name, or write Source.of(name, from_pyg(data))")
+    if isinstance(cast("object", space), str):
+        raise InputError("space", space, "must be a hcdc.Space", f"write family={space!r} for a family by its name")
     condensed, full = default_recipes(source.splits.train, family, size=size, **settings)
     problem: Any = condensed.problem
     own: Space = problem.space()

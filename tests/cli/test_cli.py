@@ -224,8 +224,38 @@ def test_a_finished_run_is_resumed_by_removing_its_checkpoint(capsys, tmp_path):
     """What a kill between the two leaves."""
     out = condensed(capsys, tmp_path)
     (out / "checkpoint").mkdir()
-    assert run(capsys, "condense", str(small.npz(tmp_path)), *FAST, "--out", str(out), "--resume")[0] == 0
+    assert run(capsys, "condense", str(small.npz(tmp_path)), "--method", "random", *BRIEF, "--out", str(out), "--resume")[0] == 0
     assert not (out / "checkpoint").exists()
+
+
+def test_a_finished_run_of_another_command_is_not_taken_for_ones_own(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    code, text, error = run(capsys, "condense", str(small.npz(tmp_path)), "--method", "herding", *BRIEF, "--out", str(out), "--resume")
+    assert (code, text, error.count("\n")) == (2, "", 1)
+    assert "--method random" in error
+
+
+def test_what_was_said_of_another_set_is_left_aside(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    assert run(capsys, "search", str(out), "--trials", "3")[0] == run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")[0] == 0
+    for path in (out / "evaluation.json", out / "search-random.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"artefact": "f" * 64}))
+    told = run(capsys, "show", str(out))[1]
+    assert "verdict" not in told
+    assert "judged another set" in told
+    page = Path(json.loads(run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1", "--json")[1])["report"]).read_text()
+    assert "hcdc search" not in page
+
+
+def test_data_that_moved_is_read_where_it_is_now(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    moved = small.npz(tmp_path).rename(tmp_path / "elsewhere.npz")
+    for command in (["evaluate", "--configs", "4", "--seeds", "1"], ["probe", "--configs", "6"], ["search", "--trials", "2", "--guard", "2"]):
+        arguments = [command[0], str(out), *command[1:]]
+        code, _, error = run(capsys, *arguments)
+        assert code == 2
+        assert "--data" in error
+        assert run(capsys, *arguments, "--data", str(moved))[0] == 0, command
 
 
 def test_what_a_file_says_cannot_reach_the_terminal(capsys, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_the_longest_of_the_best_trainings_is_taken():
     assert chosen.task.condensed.solver.steps == max(steps for steps, value in lengths.items() if value >= within(best, 8))
     assert chosen.method.train == HCDC().train
     assert chosen.tried == piloted(Pilot(8, ())).tried
+
+
+def test_an_s_train_that_is_learned_is_learned_first():
+    """After other steps it is another set, which ranks otherwise."""
+    learned = replace(small.METHODS["dm"], steps=30, lr=50.0)
+    begun, ended = (piloted(Pilot(8, (maker,))) for maker in (replace(learned, steps=1), learned))
+    assert [each.spearman for each in begun.tried] != [each.spearman for each in ended.tried]
 
 
 def test_a_standard_error_below():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcdc.condense import Budget
+from hcdc.condense import Algorithm1, Bank, Budget, CellBank, CellPaths
 from hcdc.condense.task import choose
 from hcdc.errors import InputError
 from tests import small
@@ -44,3 +45,11 @@ def test_generators_depend_on_seed_and_salts_alone():
     draw = [int(torch.randint(2**31, (), generator=task.generator(*salts))) for salts in ((1,), (1,), (2,), (1, 2), (2, 1))]
     assert draw[0] == draw[1]
     assert len(set(draw)) == 4
+
+
+@pytest.mark.parametrize("driver", [Bank, Algorithm1, CellBank, CellPaths])
+def test_counts_of_nothing_are_refused(driver: Any) -> None:
+    for each in dataclasses.fields(driver):
+        wrong: Any = -1.0 if each.name == "rate" else 0
+        with pytest.raises(InputError, match=f"`{each.name}`"):
+            driver(**{each.name: wrong})

@@ -85,6 +85,8 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "integers": ((X.astype(np.int64), Y), "must be floating"),
     "text": ((np.asarray([["a"], ["b"]]), Y[:2]), "must become a tensor"),
     "no target": (pandas.DataFrame({"a": X[:, 0]}), "must name the label"),
+    "labels of text": ([(np.zeros(2, np.float32), "cat")] * 3, "must be numbers"),
+    "fewer labels than rows": ((pandas.DataFrame({"a": X[:, 0]}), Y[:5]), "as many"),
     "NaN": ((X * np.nan, Y), "NaN"),
     "NA of pandas": ((pandas.DataFrame({"a": pandas.array([1, None, 3] * 4, dtype="Int64")}), Y), "`a` = '4 of 12 values missing"),
     "text with NA": ((pandas.DataFrame({"a": pandas.array(["x", None, "z"] * 4, dtype="string")}), Y), "4 of 12 values missing"),

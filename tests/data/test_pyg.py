@@ -90,5 +90,5 @@ def test_weights_of_real_edges_are_refused_and_not_dropped() -> None:
 
 def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch_geometric.data", None)
-    with pytest.raises(MissingExtraError, match=r"hcdc\[graphs\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[graphs\]"):
         to_pyg(small.graph())

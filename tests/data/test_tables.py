@@ -112,6 +112,17 @@ def test_a_file_with_a_split_column(tmp_path: Path) -> None:
     assert [column.name for column in source.splits.train.columns] == ["a", "b"]
 
 
+@pytest.mark.parametrize("head", ["\ufeffsplit,a,label", "a, split ,label"], ids=["a mark of byte order", "spaces"])
+def test_the_split_column_is_known_whatever_stands_around_its_name(tmp_path: Path, head: str) -> None:
+    rows = ("train,no", "train,yes", "val,no", "test,yes")
+    cells = [f"{row.split(',')[0]},{number},{row.split(',')[1]}" for number, row in enumerate(rows)]
+    if head.startswith("a"):
+        cells = [f"{number}, {row.split(',')[0]},{row.split(',')[1]}" for number, row in enumerate(rows)]
+    train = load(csv(tmp_path, head + "\n" + "\n".join(cells) + "\n")).splits.train
+    assert train.size == 2
+    assert [column.name for column in train.columns] == ["a"]
+
+
 @pytest.mark.parametrize(("last", "classes"), [("{}", 2), ("{}.0", 0)], ids=["whole numbers", "decimals"])
 def test_a_file_is_cut_once(tmp_path: Path, last: str, classes: int) -> None:
     path = csv(tmp_path, "a,y\n" + "".join(f"{k},{last.format(k % 2)}\n" for k in range(20)))
@@ -124,7 +135,9 @@ def test_a_file_is_cut_once(tmp_path: Path, last: str, classes: int) -> None:
 FILES = {
     "uneven": ("a,y\n1,2\n1\n1,2\n", FormatError, "line 3"),
     "short": ("a,y\n1,2\n", FormatError, "three rows"),
-    "empty": ("", FormatError, "not a readable"),
+    "empty": ("", FormatError, "is empty"),
+    "semicolons": ("a;y\n1;2\n1;2\n1;2\n", FormatError, "one column"),
+    "NA": ("a,y\n1,0\nNA,1\n2,0\n3,1\n", DataError, "1 of 4 values missing"),
     "names twice": ("a,a,y\n1,1,2\n1,1,2\n1,1,2\n", FormatError, "names that differ"),
     "an empty cell": ("a,y\n1,0\n,1\n2,0\n3,1\n", DataError, "missing"),
     "parts misspelt": ("a,split,y\n1,train,0\n2,train,1\n3,dev,1\n", DataError, "`split`"),

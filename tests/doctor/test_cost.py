@@ -63,6 +63,14 @@ def test_the_pieces_of_a_run_are_counted_right(splits, monkeypatch):
     assert parts["updates of S_val"] == counted["adam_step"]
 
 
+def test_an_s_train_that_is_learned_is_counted_too(monkeypatch):
+    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    task, learned = small.task(), small.METHODS["gcond"]
+    parts = estimate(task, HCDC(train=learned, driver=Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))).parts
+    assert parts["making S_train"] == learned.length() > 1
+    assert parts["updates of S_val"] == 3
+
+
 def test_methods_that_learn_nothing_cost_their_start():
     assert set(estimate(small.task(), small.METHODS["random"]).parts) == {"start"}
     assert estimate(small.task(), small.METHODS["gcond"]).parts["steps"] > 0

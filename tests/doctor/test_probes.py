@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from hcdc.bilevel import SGD
 from hcdc.data import Examples, Splits
 from hcdc.errors import InputError
 from hcdc.own import own
@@ -110,3 +111,13 @@ def test_a_model_that_memory_does_not_hold_is_told_by_its_parameters(monkeypatch
 
 def test_a_sound_model_has_no_findings() -> None:
     assert own(lambda: Net(nn.SiLU()), DATA, space=Space(DECAY), size=4).check(timed=False).findings == ()
+
+
+def test_a_rate_of_dropout_is_not_taken_for_one_of_the_optimiser() -> None:
+    found = own(Net, DATA, space=Space(DECAY | {"dropout_rate": Real(0.1, 0.5)}), size=6).check(timed=False)
+    assert any("`dropout_rate`" in line and "evaluation mode" in line for line in found.lines())
+
+
+def test_the_training_that_is_tried_is_the_users() -> None:
+    solver = SGD(5, 5e-4, last=0.0, batch_size=None)
+    assert own(Net, DATA, space=Space(DECAY), size=6, small=solver).check(timed=False).healthy

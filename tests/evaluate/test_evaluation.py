@@ -137,6 +137,8 @@ def facts(**changes):
         ({"spearman_loss": 0.3}, "red"),
         ({"ci95": [0.1, 0.95]}, "amber"),
         ({"spearman_loss": 0.49, "ci95": [0.1, 0.95]}, "red"),
+        ({"spearman_loss": -0.03, "ci95": [-1.0, 1.0]}, "amber"),
+        ({"spearman_loss": -0.4, "ci95": [-0.8, 0.3]}, "red"),
         ({"spearman_loss": None, "ci95": [None, None]}, "red"),
     ],
 )
@@ -146,6 +148,7 @@ def test_the_light_says_what_the_figures_say(changes, light):
 
 def test_an_open_question_is_said_to_be_one():
     assert "Undecided" in verdict(facts(ci95=[0.1, 0.95])).sentence
+    assert "Undecided" in verdict(facts(spearman_loss=0.1, ci95=[-0.9, 0.9])).sentence
 
 
 def test_a_look_without_test_data_makes_no_claim_about_it():
@@ -178,7 +181,9 @@ def test_what_one_training_cannot_tell_is_said():
 
 def test_a_set_that_does_not_rank_is_not_said_to_pay():
     assert "pays" not in verdict(facts(spearman_loss=0.3)).lines[4]
-    assert "pays for itself from 3 configurations on" in verdict(facts()).lines[4]
+    assert "pays for itself from 3 configurations on, each trained twice" in verdict(facts()).lines[4]
+    assert "from 1 configuration on, trained once" in verdict(facts(break_even_configs=1, seeds=1)).lines[4]
+    assert "each trained 5 times" in verdict(facts(seeds=5)).lines[4]
 
 
 def test_a_verdict_prints_as_the_command_line_does():

@@ -300,7 +300,7 @@ class TestGraph:
 
 def test_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'hcdc\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[report\]'"):
         plots.strips(TestStrips.truth, [plots.Row("optimal", TestStrips.truth, 1.0)])
 
 

@@ -306,7 +306,7 @@ class TestWriting:
     def test_missing_libraries_name_the_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
         artefact = condensed()
         monkeypatch.setitem(sys.modules, absent, None)
-        with pytest.raises(MissingExtraError, match=r"pip install 'hcdc\[report\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[report\]'"):
             write_report(tmp_path / "report.html", artefact, evaluation(artefact))
         assert list(tmp_path.iterdir()) == []
 

@@ -88,5 +88,5 @@ def test_a_trainer_learns_from_it(tmp_path: Any) -> None:
 def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "hcdc.integrations.lightning")
     monkeypatch.setitem(sys.modules, "lightning", None)
-    with pytest.raises(MissingExtraError, match=r"hcdc\[lightning\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[lightning\]"):
         __import__("hcdc.integrations.lightning")

@@ -57,7 +57,8 @@ def test_a_space_there_and_back_is_the_same():
 
 
 @pytest.mark.parametrize("distribution", [
-    FloatDistribution(0.1, 1, log=True), FloatDistribution(0, 1, step=0.25), FloatDistribution(1, 1), IntDistribution(1, 8, log=True),
+    FloatDistribution(0.1, 1, log=True), FloatDistribution(0, 1, step=0.25), FloatDistribution(0, 10, step=1), FloatDistribution(1, 1),
+    IntDistribution(1, 8, log=True),
     IntDistribution(0, 8, step=2), IntDistribution(3, 3), CategoricalDistribution((1, 2)), CategoricalDistribution(("x", None)),
     CategoricalDistribution(("x",)),
 ], ids=str)  # fmt: skip
@@ -389,7 +390,7 @@ def test_a_place_that_cannot_be_is_refused(tmp_path, place, error, rule):
 def test_without_the_extra_the_pip_line_is_given(monkeypatch, module):
     monkeypatch.setattr(optuna_storage, "find_spec", lambda name: None if name == module else object())
     for use in (lambda: ALGORITHMS["tpe"].run(goal(), trials=1, seed=0), lambda: objective(goal()), lambda: to_distributions(MIXED)):
-        with pytest.raises(MissingExtraError, match=r"pip install 'hcdc\[optuna\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[optuna\]'"):
             use()
 
 

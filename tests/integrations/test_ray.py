@@ -158,5 +158,5 @@ def test_workers_are_of_a_local_cluster(arguments, rule):
 
 def test_without_ray_the_pip_line_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'hcdc\[ray\]'"), Ray():
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[ray\]'"), Ray():
         pass

@@ -113,5 +113,5 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch, module: str, make: Callable[[], Any], extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"hcdc\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"\.\[{extra}\]"):
         make()

@@ -50,7 +50,7 @@ def discrete(params: dict[str, Tensor], config: dict[str, Any], data: GraphData)
 
 def test_the_grid_has_480_architectures() -> None:
     space = Appnp(3).space()
-    configs = space.grid(7)
+    configs = list(space.grid(7))
     assert len(configs) == 480 == len({tuple(config.values()) for config in configs})
     assert {name: axis.width for name, axis in space.axes.items()} == {"k": 5, "hidden": 6, "alpha": 2, "activation": 8}
     assert all(space.round(space.relax(config)) == config for config in configs)

@@ -88,3 +88,12 @@ def test_settings_out_of_range():
             GraphNAS(**settings)
     with pytest.raises(InputError, match=r"^`hidden, temperature, bound` = "):
         GraphNAS(temperature=0.0)
+
+
+def test_what_is_read_again_is_not_billed_again(tmp_path):
+    found = Reinforce(lr=2.0).run(goal(), trials=30, seed=0, checkpoint=tmp_path)
+    first = {str(trial.config): number for number, trial in reversed(list(enumerate(found)))}
+    for number, trial in enumerate(found):
+        assert (trial.seconds >= 1) == (number == first[str(trial.config)])
+    assert len(first) < 30
+    assert all(trial.seconds >= 1 for trial in Reinforce(lr=2.0).run(goal(), trials=30, seed=0)), "nothing is kept, so all are trained"

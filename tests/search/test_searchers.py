@@ -151,3 +151,21 @@ def test_a_hypergradient_that_is_not_finite_leaves_a_trajectory_where_it_is(monk
 def test_a_pruned_trial_ranks_after_all_that_were_not():
     trials = [Trial({"a": 1.0}, 0.1, 1.0, True), Trial({"a": 2.0}, 0.9, 1.0), Trial({"a": 3.0}, 0.5, 1.0)]
     assert [trial.score for trial in ranked(trials)] == [0.5, 0.9, 0.1]
+
+
+def test_a_grid_too_large_to_be_built_is_drawn_from_over_all_of_it():
+    space = Space({f"x{number}": Real(0, 1) for number in range(60)})
+    found = Grid().run(Tabled(space), trials=20, seed=0)
+    configs = [trial.config for trial in found]
+    assert len({str(config) for config in configs}) == 20
+    assert all(len({config[name] for config in configs}) == 2 for name in space.axes)
+
+
+class Tabled:
+    """Configurations that are not trained."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def trials(self, configs, seed, kept):
+        return tuple(Trial(dict(config), 0.0, 1.0) for config in configs)

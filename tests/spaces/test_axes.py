@@ -185,13 +185,13 @@ def test_every_value_of_an_integer_and_a_choice_is_drawn() -> None:
 
 def test_grid() -> None:
     space = Space({"x": Real(-1, 1), "n": Int(0, 2), "c": Choice(("a", "b"))})
-    grid = space.grid(3)
-    assert len(grid) == len({tuple(config.items()) for config in grid}) == 3 * 3 * 2
+    grid = list(space.grid(3))
+    assert space.grid_size(3) == len(grid) == len({tuple(config.items()) for config in grid}) == 3 * 3 * 2
     assert grid[0] == {"x": -1.0, "n": 0, "c": "a"}
     assert grid[-1] == {"x": 1.0, "n": 2, "c": "b"}
     for config in grid:
         space.check(config)
-    assert len(space.grid(9)) == 9 * 3 * 2, "an integer has no more than its values"
+    assert space.grid_size(9) == 9 * 3 * 2, "an integer has no more than its values"
 
 
 BAD_AXES = {
@@ -273,3 +273,9 @@ def test_beyond_names_axes_that_are_left_out():
 
 def test_shapes_are_those_of_the_tensors():
     assert WIDE.shapes() == {"a": [2], "n": [1], "op": [1, 2]}
+
+
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(SpaceError, match="`seed`"):
+        Space({"x": Real(0, 1)}).configs(2, seed)

@@ -98,6 +98,7 @@ def test_a_group_that_is_gone_is_removed(tmp_path: Path) -> None:
     point.save(2, {"val": groups()["val"]}, {})
     assert list(files(tmp_path)) == ["val-2.safetensors"]
     assert Checkpoint(tmp_path).load()[1].keys() == {"val"}
+    assert point._saved.keys() == {"val"}, "and its memory is given back"
 
 
 @pytest.mark.parametrize("write", range(1, 5))

@@ -167,10 +167,10 @@ def test_a_report_of_hostile_names_is_text(capsys: Any, tmp_path: Path) -> None:
 # Optional extras -----------------------------------------------------------------------------------------------------
 
 EXTRAS = {
-    "torch_geometric": (["condense", "cora", "--size", "9"], "hcdc[graphs]"),
-    "sklearn": (["condense", "digits", "--size", "20"], "hcdc[images]"),
-    "matplotlib": (["evaluate"], "hcdc[report]"),
-    "jinja2": (["evaluate"], "hcdc[report]"),
+    "torch_geometric": (["condense", "cora", "--size", "9"], ".[graphs]"),
+    "sklearn": (["condense", "digits", "--size", "20"], ".[images]"),
+    "matplotlib": (["evaluate"], ".[report]"),
+    "jinja2": (["evaluate"], ".[report]"),
 }
 
 
@@ -191,7 +191,7 @@ def test_an_absent_extra_is_named_and_nothing_else_needs_it(capsys: Any, tmp_pat
     target = [out] if command[0] == "evaluate" else ["--out", tmp_path / "new"]
     code, text, error = run(capsys, *command, *target)
     assert (code, text) == (2, "")
-    assert f"pip install '{said}'" in error.splitlines()[-1]
+    assert f"pip install -e '{said}'" in error.splitlines()[-1]
     for other in (("search", out, "--trials", "2"), ("verify", out), ("show", out)):
         assert run(capsys, *other)[0] == 0
 

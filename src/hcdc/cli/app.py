@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
@@ -71,6 +71,7 @@ Address = Annotated[str | None, typer.Option(help="ray: HOST:PORT of a cluster [
 Workers = Annotated[int | None, typer.Option(help="ray: processes of a local cluster [default: cores / threads].")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
+Moved = Annotated[str | None, typer.Option("--data", help="Where the data is now [default: where the card says].")]
 Work: TypeAlias = Callable[[], commands.Answer]
 F = TypeVar("F", bound=Callable[..., Work])
 
@@ -79,14 +80,14 @@ def command(function: F) -> F:
     """Make a command of `function`, whose parameters are its flags: --json is added to them, the work that it returns is
     done and its answer printed. Called as it is, `function` checks its arguments and does nothing yet."""
 
-    resumed = "resume" in inspect.signature(function).parameters
+    flags_of = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def done(*, as_json: bool, **flags: Any) -> None:
         try:
             _emit(function(**flags)(), as_json)
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted" + ("; the same command with --resume goes on from what was kept\n" if resumed else "\n"))
+            sys.stderr.write(f"interrupted{_after_an_interruption(flags_of)}\n")
             raise typer.Exit(130) from None
 
     hints = get_type_hints(function, include_extras=True)
@@ -174,6 +175,7 @@ def probe(
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to train on the full data.")] = 12,
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 2,
+    data: Moved = None,
     root: Root = None,
     engine: Engine = "local",
     address: Address = None,
@@ -182,7 +184,7 @@ def probe(
 ) -> Work:
     """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
     where = commands.Where(engine, address, workers, device)
-    return where.doing(partial(probing.probe, probing.Request(folder, configs, seeds, root, where)))
+    return where.doing(partial(probing.probe, probing.Request(folder, configs, seeds, root, where, data)))
 
 
 @command
@@ -192,6 +194,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 5,
     config_seed: Annotated[int, typer.Option(help="Seed that draws the configurations.")] = 123,
     cache: Annotated[Path | None, typer.Option(help="Where finished trainings are kept [default: DIR/trainings].")] = None,
+    data: Moved = None,
     root: Root = None,
     engine: Engine = "local",
     address: Address = None,
@@ -200,7 +203,7 @@ def evaluate(
 ) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
     where = commands.Where(engine, address, workers, device)
-    return where.doing(partial(commands.evaluate, commands.Evaluate(folder, configs, seeds, config_seed, cache, root, where)))
+    return where.doing(partial(commands.evaluate, commands.Evaluate(folder, configs, seeds, config_seed, cache, root, where, data)))
 
 
 @command
@@ -214,6 +217,7 @@ def search(
     guard: Annotated[int | None, typer.Option(help="Train the best so many on the full data before one is recommended.")] = None,
     axis: Annotated[list[str] | None, typer.Option(metavar="NAME=LOW:HIGH", help="Search another range of a numeric axis; repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --axis go beyond what DIR was condensed for.")] = False,
+    data: Moved = None,
     root: Root = None,
     engine: Engine = "local",
     address: Address = None,
@@ -222,7 +226,7 @@ def search(
 ) -> Work:
     """Search hyperparameters on the condensed set in DIR."""
     where = commands.Where(engine, address, workers, device)
-    request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where)
+    request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where, data)
     return where.doing(partial(searching.search, request))
 
 
@@ -258,6 +262,12 @@ def _family(order: int | None, basis: str | None, criterion: str | None, regular
 def _images(relaxation: str | None, train_from: Path | None, soft_labels: bool, formation: int) -> dict[str, Any]:
     choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
     return {key: value for key, value in choices.items() if value is not None}
+
+
+def _after_an_interruption(flags: Container[str]) -> str:
+    if "resume" in flags:
+        return "; where something was kept, the same command with --resume goes on from it"
+    return "; the same command goes on from the trainings that were kept" if "configs" in flags else ""
 
 
 def _emit(answer: commands.Answer, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hcdc._progress import bar
 from hcdc.engine import Engine, local
-from hcdc.errors import FormatError, InputError, RunExistsError
+from hcdc.errors import DataError, FormatError, InputError, RunExistsError
 
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
@@ -127,10 +127,13 @@ def condense(request: Condense) -> Answer:
     from hcdc.cli.probing import look
     from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory, staged, stages_of
     from hcdc.run import condense_source
-    from hcdc.store import Checkpoint, locked
+    from hcdc.store import Checkpoint, load_card, locked
 
     checkpoint = Checkpoint(request.out / "checkpoint")
     if request.resume and (request.out / "card.json").exists():
+        made = load_card(request.out).command
+        if made not in (None, request.line()):
+            raise RunExistsError(f"`out` = {request.out}: holds what another command made ({made}); choose another folder")
         checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
@@ -143,6 +146,10 @@ def condense(request: Condense) -> Answer:
     line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
+    target = getattr(source.splits.train, "target", None)
+    if target is not None:
+        read = f"{source.splits.train.num_classes} classes" if source.splits.train.num_classes else "a number"
+        sys.stderr.write(f"target: {target.name}, {read}\n")
     sys.stderr.write(f"{line}; for an estimate of the time: hcdc doctor, with the same options\n")
     label = f"condensing {source.name} with {method.name}"
     with locked(request.out), request.where.opened() as engine, bar(label) as told:
@@ -178,7 +185,8 @@ def doctor(request: Condense) -> Answer:
     from hcdc.doctor import check
 
     source, method, task = _read(request)
-    checkup = check(task, method)
+    with bar("trying the model, and timing each part of a run"):
+        checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
 
 
@@ -200,6 +208,7 @@ class Evaluate:
     cache: Path | None
     root: Path | None
     where: Where = Where()
+    data: str | None = None
 
     def __post_init__(self) -> None:
         from hcdc.evaluate import Judge, require_report
@@ -210,15 +219,14 @@ class Evaluate:
 
 def evaluate(request: Evaluate) -> Answer:
     """Judge an artefact; writes report.html and then evaluation.json beside it."""
-    from hcdc.data import load
     from hcdc.evaluate import Judge, align, verdict, write_report
     from hcdc.store import Ledger, locked, write_json
 
     folder = request.folder
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = opened(folder)
-    source = load(condensed.card.data.name, request.root)
-    trials = trials_of(folder)
+    source = data_of(condensed.card, request.data, request.root)
+    trials = trials_of(folder, condensed.card.tensors_sha256)
     with locked(folder), request.where.opened() as engine:
         judge = replace(judge, engine=engine)
         with bar("training", prefix="training on ") as told:
@@ -240,7 +248,7 @@ def _history(request: Evaluate, card: Card) -> str:
     lines = [f"{card.command} --out {folder}"] if card.command else []
     for path in sorted(request.folder.glob("search-*.json")):
         facts = read_json(path)
-        if {"algorithm", "trials", "seed"} <= set(facts):
+        if {"algorithm", "trials", "seed"} <= set(facts) and facts.get("artefact", card.tensors_sha256) == card.tensors_sha256:
             lines.append(f"hcdc search {folder} --algorithm {facts['algorithm']} --trials {facts['trials']} --seed {facts['seed']}")
     lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
     return "\n".join(lines)
@@ -257,14 +265,18 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     lines = [
         f"{folder}: {card.data.name} condensed by {card.method}, seed {card.seed}, in {card.seconds:.1f} s ({card.hardware})",
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
-        f"  space: {_few(card.space)}; family: {family}",
+        f"  space: {few(card.space)}; family: {family}",
     ]
     if card.pilot is not None:
         lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
     path = folder / "evaluation.json"
     if path.is_file():
-        facts["evaluation"] = read_json(path)
-    judged: Any = facts.get("evaluation")
+        judged: Any = read_json(path)
+        if not isinstance(judged, dict) or judged.get("artefact", card.tensors_sha256) == card.tensors_sha256:
+            facts["evaluation"] = judged
+        else:
+            lines.append(f"  {path} judged another set, and is left aside")
+    judged = facts.get("evaluation")
     try:
         lines += _looked_at(card)
         lines += _unlooked(folder, card, family) if judged is None else [f"  verdict {judged['verdict']}: {judged['sentence']}"]
@@ -277,10 +289,10 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
 
 
-def _few(names: Collection[str]) -> str:
+def few(names: Collection[str], between: str = ", ") -> str:
     """No more of the `names` than a line holds."""
     listed = list(names)
-    return ", ".join(listed if len(listed) <= NAMED else [*listed[: NAMED - 1], f"and {len(listed) - NAMED + 1} more"])
+    return between.join(listed if len(listed) <= NAMED else [*listed[: NAMED - 1], f"and {len(listed) - NAMED + 1} more"])
 
 
 def _looked_at(card: Card) -> list[str]:
@@ -309,6 +321,19 @@ def _family(card: Card, folder: Path) -> str:
         raise FormatError(f"{folder / 'card.json'}: field `recipes` lacks or misspells {error}") from error
 
 
+def data_of(card: Card, given: str | None, root: Path | None) -> Source:
+    """What an artefact was made from: where its card says, or where it is now."""
+    from hcdc.data import load
+
+    try:
+        return load(given or card.data.name, root)
+    except DataError as error:
+        if given:
+            raise
+        rule = f"is what the set was made from, and cannot be read from here ({error})"
+        raise InputError("data", card.data.name, rule, "say where it is: --data") from error
+
+
 def opened(folder: Path) -> Condensed:
     """The artefact in `folder`, for a command that trains on it: `InputError` where its model is the user's own."""
     from hcdc.store import load_condensed
@@ -332,15 +357,16 @@ def verify(folder: Path) -> Answer:
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
-def trials_of(folder: Path) -> list[Any]:
-    """The trials of the searches made on this artefact, best first."""
+def trials_of(folder: Path, artefact: str) -> list[Any]:
+    """The trials of the searches in `folder` that were made on the set with the hash `artefact`, best first."""
     from hcdc.search import Trial, ranked
     from hcdc.store import read_json
 
     found: list[Any] = []
     for path in sorted(folder.glob("search-*.json")):
         try:
-            for trial in read_json(path)["all"]:
+            facts = read_json(path)
+            for trial in facts["all"] if facts.get("artefact", artefact) == artefact else []:
                 found.append(Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False))))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcdc._progress import bar
-from hcdc.cli.commands import Answer, Where, opened, show
+from hcdc.cli.commands import Answer, Where, data_of, opened, show
 
 if TYPE_CHECKING:
     from hcdc.data import Source
@@ -26,17 +26,17 @@ class Request:
     seeds: int
     root: Path | None = None
     where: Where = Where()
+    data: str | None = None
 
 
 def probe(request: Request) -> Answer:
     """Probe an artefact whatever it takes, in the place of what earlier probes said."""
-    from hcdc.data import load
     from hcdc.evaluate import Probe
     from hcdc.store import Ledger, locked
 
     probe = Probe(request.configs, request.seeds, Ledger(request.folder / "trainings"))
     condensed = opened(request.folder)
-    source = load(condensed.card.data.name, request.root)
+    source = data_of(condensed.card, request.data, request.root)
     with locked(request.folder), request.where.opened() as engine:
         _take(probe, request.folder, condensed, source, engine)
     return show(request.folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcdc._progress import bar
-from hcdc.cli.commands import Answer, Where, opened
+from hcdc.cli.commands import Answer, Where, data_of, few, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Search:
     force: bool = False
     root: Path | None = None
     where: Where = Where()
+    data: str | None = None
 
     def __post_init__(self) -> None:
         from hcdc.evaluate import Guard
@@ -56,7 +57,6 @@ def search(request: Search) -> Answer:
     What is finished is kept in search-ALGORITHM/ as it comes. The folder goes when the search is done, but for a study
     of Optuna, which more trials can go on with.
     """
-    from hcdc.data import load
     from hcdc.evaluate import Guard, check_source, objective_for
     from hcdc.search import ranked
     from hcdc.store import Ledger, write_json
@@ -66,7 +66,7 @@ def search(request: Search) -> Answer:
     guard = None if request.guard is None else Guard(request.guard, ledger=Ledger(folder / "trainings"))
     condensed = opened(folder)
     objective = objective_for(condensed, _ranges(condensed.space, request.axes), force=request.force)
-    source = None if guard is None else load(condensed.card.data.name, request.root)
+    source = None if guard is None else data_of(condensed.card, request.data, request.root)
     if source is not None:
         check_source(condensed, source)
     kept = None if request.storage else folder / f"search-{request.algorithm}"
@@ -79,10 +79,12 @@ def search(request: Search) -> Answer:
         with bar("training", prefix="training on ") as told:
             guarded = guard(condensed, source, found, space=objective.space, progress=told)
     facts = _facts(request, condensed, found, guarded)
-    write_json(folder / f"search-{request.algorithm}.json", facts | {"all": [trial._asdict() for trial in ranked(found)]})
+    path = folder / f"search-{request.algorithm}.json"
+    write_json(path, facts | {"artefact": condensed.card.tensors_sha256, "all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:
         shutil.rmtree(kept, ignore_errors=True)
-    return Answer(facts, _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"]))
+    lines = _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"])
+    return Answer(facts, (*lines, f"All of them, with every digit: {path}"))
 
 
 def _searcher(request: Search) -> tuple[Searcher, bool]:
@@ -163,4 +165,4 @@ def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> t
 
 
 def _config(config: dict[str, Any]) -> str:
-    return "  ".join(f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items())
+    return few([f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()], "  ")

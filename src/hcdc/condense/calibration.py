@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from hcdc._progress import Progress
 from hcdc._tensors import TensorDict, under
 from hcdc.condense.optimise import not_finite
 from hcdc.condense.task import Callback, Condenser, Task
-from hcdc.errors import ConvergenceError
+from hcdc.errors import ConvergenceError, InputError
 from hcdc.store import Groups
 
 REJECTED = 20
@@ -24,6 +25,14 @@ METRICS = {"align": "alignment_loss", "values": "values_loss", "accuracy": "accu
 
 TINY = 1e-8
 """Losses below this, which easy data can round to 0, are taken as this before their logarithm."""
+
+
+def check_driver(driver: Any) -> None:
+    """Raise `InputError` where a count is not positive or the rate is negative."""
+    given = {each.name: getattr(driver, each.name) for each in fields(driver)}
+    wrong = [name for name, value in given.items() if value < (0 if name == "rate" else 1)]
+    if wrong:
+        raise InputError(", ".join(wrong), tuple(given[name] for name in wrong), "must be at least 1, and `rate` 0", "leave them at their defaults")
 
 
 class Calibration(ABC):

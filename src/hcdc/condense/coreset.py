@@ -185,7 +185,8 @@ def path_features(hops: Tensor, length: int) -> Tensor:
     """
     nodes = torch.arange(length)
     alone = GraphData(torch.eye(length, dtype=torch.float64), path(length).double(), nodes, nodes == 0, length)
-    return (torch.linalg.pinv(alone.powers(hops.shape[0] - 1)[:, 0]) @ hops.double().cpu()).to(hops)
+    inverse = torch.linalg.pinv(alone.powers(hops.shape[0] - 1)[:, 0])
+    return (inverse @ hops.to(inverse)).to(hops)
 
 
 def sigma_points(x: Tensor, count: int) -> Tensor:

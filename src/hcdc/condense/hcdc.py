@@ -12,7 +12,7 @@ from torch.nn import functional
 from hcdc._tensors import TensorDict, as_leaves, batch_size, stack, take, under
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Adam, Bilevel, fit, readings, together
-from hcdc.condense.calibration import METRICS, Calibration, followed
+from hcdc.condense.calibration import METRICS, Calibration, check_driver, followed
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, no_longer
 from hcdc.condense.points import Measure, Points, descend
@@ -41,6 +41,9 @@ class Bank:
     steps: int = 1000
     batch: int = 64
 
+    def __post_init__(self) -> None:
+        check_driver(self)
+
 
 @dataclass(frozen=True)
 class Algorithm1:
@@ -55,6 +58,9 @@ class Algorithm1:
     updates: int = 10
     interval: int = 20
     rate: float = 0.35
+
+    def __post_init__(self) -> None:
+        check_driver(self)
 
 
 DRIVERS: dict[str, type[Bank] | type[Algorithm1]] = {"Bank": Bank, "Algorithm1": Algorithm1}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict, as_leaves, stack
-from hcdc.condense.calibration import METRICS, Calibration, followed
+from hcdc.condense.calibration import METRICS, Calibration, check_driver, followed
 from hcdc.condense.cellpoints import Architecture, CellFit, CellMeasure, CellPoint
 from hcdc.condense.coreset import Coreset
 from hcdc.condense.images import enlarged, shrunk
@@ -44,6 +44,9 @@ class CellBank:
     steps: int = 60
     batch: int = 6
 
+    def __post_init__(self) -> None:
+        check_driver(self)
+
 
 @dataclass(frozen=True)
 class CellPaths:
@@ -55,6 +58,9 @@ class CellPaths:
     updates: int = 6
     interval: int = 100
     rate: float = 0.35
+
+    def __post_init__(self) -> None:
+        check_driver(self)
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ class CellHCDC(Calibration):
     def path(self, task: Task, *salts: int) -> TensorDict:
         """Where a trajectory begins: alpha and the parameters of all operations."""
         family: Any = task.condensed.problem
-        return {"alpha": self._began(task, *salts)} | family.init({}, torch.Generator().manual_seed(task.seed + salts[0]))
+        return {"alpha": self._began(task, *salts)} | family.init({}, task.generator(14, *salts))
 
     def measure_more(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         """Make one point of the bank, and move the trajectory on from it."""

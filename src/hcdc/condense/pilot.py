@@ -81,7 +81,10 @@ class Pilot:
         return [max(1, steps // 8) * length for length in LENGTHS] if self.lengths else [steps]
 
     def _tried(self, task: Task, maker: Any, hyper: Hyper, truth: Tensor) -> list[Tried]:
-        train = maker.extract(task, maker.init(task))[0]
+        state = maker.init(task)
+        for number in range(maker.length()):
+            state, _ = maker.step(task, state, number)
+        train = maker.extract(task, state)[0]
         lengths = self.tries(task)
         recipe = task.condensed._replace(solver=replace(task.condensed.solver, steps=lengths[-1]))
         losses: dict[int, list[Tensor]] = {length: [] for length in lengths}

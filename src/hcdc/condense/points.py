@@ -154,7 +154,7 @@ class Measure:
 
     def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
         """Eq. (IFT) with the real training loss [B, k], at `params` or at parameters trained on the real data."""
-        at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=seed)
+        at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=task.seed + seed)
         adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
         found, _ = hypergradients(self.aligned(task.condensed.problem), at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
         return ravel(found)

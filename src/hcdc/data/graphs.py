@@ -285,6 +285,8 @@ def _check(x: Tensor | Sparse, edges: Tensor, y: Tensor, masks: tuple[Tensor, ..
     used = y[masks[0] | masks[1] | masks[2]]
     if int(used.min()) < 0 or int(used.max()) >= classes:
         raise DataError("y", f"{int(used.min())}..{int(used.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
+    if classes < 2:
+        raise DataError("y", f"{classes} class", "there must be two or more classes", "check that `y` holds the labels")
     if classes > n:
         raise DataError("y", f"{classes} classes", f"there are {n} nodes, and every class needs a training node", "renumber the classes")
     missing = sorted(set(range(classes)) - set(y[masks[0]].tolist()))

@@ -44,7 +44,10 @@ class Intake:
         """The intake that `train` determines, and `train` as it is read."""
         raw = read_raw(train, target, "train")
         if isinstance(raw.inputs, dict):
-            rows = torch.arange(len(next(iter(raw.inputs.values()))))
+            count = len(next(iter(raw.inputs.values())))
+            if len(raw.labels) != count:
+                raise DataError("train", f"{count} rows and {len(raw.labels)} labels", "must be as many", "give a label for every row")
+            rows = torch.arange(count)
             encoder = TableEncoder.fitted(raw.inputs, raw.labels, rows, target or "y")
             data = encoder(raw.inputs, raw.labels, rows)
             return cls(target, data.num_classes, encoder, (data.num_features,)), data
@@ -134,6 +137,9 @@ def _pairs(source: Iterable[Any], name: str) -> Raw:
     if not found or any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in found):
         shown = type(found[0]).__name__ if found else "no examples"
         raise DataError(name, shown, "a dataset must give pairs (input, label)", "wrap it so that it does")
+    words = [y for _, y in found if isinstance(y, str)]
+    if words:
+        raise DataError(name, words[0], "labels of a dataset must be numbers", "number the classes from 0")
     return Raw(_stacked([x for x, _ in found], name), torch.stack([torch.as_tensor(y) for _, y in found]))
 
 

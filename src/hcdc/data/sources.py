@@ -246,26 +246,42 @@ def load_csv(path: Path) -> Splits[TableData]:
     """A table from a .csv with a line of names: the last column is the target, a column `split` of train, val and test
     says the parts, and without one the rows are shuffled once and cut 60 : 20 : 20.
 
-    A target of text or of whole numbers is classes; one with a decimal point in it makes a regression.
+    A target of text or of whole numbers is classes; one with a decimal point in it makes a regression. An empty cell and what
+    is in `ABSENT` is a missing value.
     """
     if not path.is_file():
         raise DataError("DATA", str(path), "must be a file that exists", "check the path")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            head, *rows = [row for row in csv.reader(file) if row]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [[_cell(text) for text in row] for row in csv.reader(file) if row]
     except (ValueError, csv.Error, OSError) as error:
         raise FormatError(f"{path}: not a readable .csv with a line of names ({error}); write it again as UTF-8") from error
+    if not lines:
+        raise FormatError(f"{path}: is empty; write a line of names and a line a row")
+    head, *rows = lines
+    if len(head) == 1:
+        raise FormatError(f"{path}: has one column, {head[0]!r}; separate the cells by commas, and put the target last")
     uneven = [number for number, row in enumerate(rows, 2) if len(row) != len(head)]
     if uneven or len(rows) < 3 or len(set(head)) < len(head):
         what = f"line {uneven[0]} has another number of cells than the first" if uneven else "needs three rows and names that differ"
         raise FormatError(f"{path}: {what}; write it again with a name a column and a cell a name")
-    cells = {name: [row[at].strip() for row in rows] for at, name in enumerate(head)}
+    cells = {name: [row[at] for row in rows] for at, name in enumerate(head)}
     split = cells.pop("split", None)
     name = list(cells)[-1]
     target = _cells(cells.pop(name), whole=True)
     columns = read_columns({column: _cells(values) for column, values in cells.items()}, "DATA")
     parts = shuffled_parts(len(rows)) if split is None else _parts_named(np.asarray(split))
     return table_splits(columns, target, parts, target_name=name)
+
+
+ABSENT = {"na", "n/a", "nan", "null", "none", "?"}
+"""Texts, in small letters, that stand for a missing value in a .csv."""
+
+
+def _cell(text: str) -> str:
+    """Without the spaces around it; empty where a value is missing."""
+    text = text.strip()
+    return "" if text.lower() in ABSENT else text
 
 
 def _cells(cells: list[str], *, whole: bool = False) -> Any:

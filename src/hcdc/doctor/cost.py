@@ -26,15 +26,18 @@ class Cost(NamedTuple):
 def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
     """The cost of `method` on `task`, and of the `pilot` before it.
 
-    For HCDC with a bank: one training step of a chunk of models, one linear solve, one real hypergradient and one update
-    of S_val are timed. Of any other method one step is timed. Both are multiplied by how often they are done.
+    For HCDC with a bank: one step of what makes S_train, one training step of a chunk of models, one linear solve, one real
+    hypergradient and one update of S_val are timed. Of any other method one step is timed, the first. All are multiplied by
+    how often they are done.
     """
     began = time.perf_counter()
     state = method.init(task)
     parts = {"start": time.perf_counter() - began}
     if pilot is not None:
         parts["pilot"] = _pilot(task, method, pilot, state)
-    if isinstance(method, HCDC) and isinstance(method.driver, Bank) and not method.train.length():
+    if isinstance(method, HCDC) and isinstance(method.driver, Bank):
+        if method.train.length():
+            parts["making S_train"] = method.train.length() * timed(lambda: method.step(task, state, 0))
         parts |= _bank(task, method, method.driver)
     elif method.length():
         parts["steps"] = method.length() * timed(lambda: method.step(task, state, 0))

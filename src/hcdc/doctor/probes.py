@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -124,10 +125,12 @@ def dependent(patient: Patient) -> list[Finding]:
     for name, slope in zip(leaves, slopes, strict=True):
         if slope is not None and bool((slope != 0).any()):
             continue
-        if OPTIMISER.search(name.lower()):
+        if "drop" in name.lower():
+            remedy = "apply it yourself, as a factor on the activations: modules run in evaluation mode, where dropout does nothing"
+        elif OPTIMISER.search(name.lower()):
             remedy = "leave it out: a setting of the optimiser has no hypergradient; fix it, and search it on the full data"
         else:
-            remedy = "name it in `forward`, use it in the loss, or leave it out of the space"
+            remedy = "name it in `forward`, use it in the loss as a tensor (an int() or a loop has no derivative), or leave it out of the space"
         level: Level = "breaks" if slope is None else "warns"
         what = "enters neither the training nor the validation loss" if slope is None else "moves neither loss at the point tried"
         found.append(Finding(level, f"the hyperparameter `{name}` {what}", remedy))
@@ -172,13 +175,14 @@ def independent(patient: Patient) -> list[Finding]:
 
 def trains(patient: Patient) -> list[Finding]:
     """Trainings that leave the finite numbers within a few steps."""
-    solver = type(patient.task.condensed.solver)(10, patient.task.condensed.solver.lr)
+    solver = replace(patient.task.condensed.solver, steps=min(10, patient.task.condensed.solver.steps))
     data, hyper = small(patient.task.real.train), stack([patient.hyper])
     params = type(patient.task.condensed)(patient.problem, solver).fit(hyper, data, seed=0)
     loss = patient.problem.inner({name: value[0] for name, value in params.items()}, patient.hyper, data)
     if bool(torch.isfinite(loss)):
         return []
-    return [Finding("breaks", f"after 10 steps of training the loss is {float(loss)}", "lower the learning rate, or bring the inputs to unit scale")]
+    remedy = "lower the learning rate, or bring the inputs to unit scale"
+    return [Finding("breaks", f"after {solver.steps} steps of training the loss is {float(loss)}", remedy)]
 
 
 def scaled(patient: Patient) -> list[Finding]:

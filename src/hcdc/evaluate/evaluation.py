@@ -191,7 +191,8 @@ def _known(value: Any) -> Any:
 
 
 def bill(condense: float, small: float, full: float, configs: int) -> dict[str, Any]:
-    """Seconds of each part, and the number of configurations from which condensing has paid for itself (None: never)."""
+    """Seconds of each part, and the number of configurations, trained as often as here, from which condensing has paid for
+    itself (None: never)."""
     saved = (full - small) / configs
     return {
         "seconds_condense": condense,

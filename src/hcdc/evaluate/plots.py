@@ -38,7 +38,7 @@ METRICS = {
     "alignment_loss": "1 − cosine of\nhypergradients",
     "values_loss": "1 − correlation\nof validation losses",
     "accuracy_loss": "1 − correlation\nwith accuracy",
-    "distance": "distance of\ngradients",
+    "distance": "distance to what\nthe method matches",
 }
 """What the metrics of the condensers that ship are; another's are shown under their own names."""
 

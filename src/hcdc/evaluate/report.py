@@ -19,7 +19,7 @@ from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
 from hcdc.evaluate.alignment import Alignment
 from hcdc.evaluate.evaluation import Evaluation
-from hcdc.evaluate.verdict import score_of, show, verdict
+from hcdc.evaluate.verdict import even_from, light_of, score_of, show, verdict
 from hcdc.search import Trial, ranked
 from hcdc.store import Condensed, write_bytes
 
@@ -138,10 +138,11 @@ def bill(evaluation: Evaluation) -> Picture:
     """What was spent, and from where on it is less than without condensing."""
     facts = evaluation.facts
     condense, small, full = (float(facts[f"seconds_{part}"] or 0) for part in ("condense", "search_condensed", "search_full"))
-    cost = plots.Bill(condense, small, full, facts["configs"], facts["break_even_configs"])
+    cost = plots.Bill(condense, small, full, facts["configs"], _even(facts))
     caption = "Below, the lines grow with every configuration tried: where they cross, condensing has paid for itself."
     if cost.break_even is None:
-        caption = "Below, the lines grow with every configuration tried: they never cross, as a training on this set is no quicker."
+        caption = "Below, the lines grow with every configuration tried. Condensing has not paid for itself: "
+        caption += "the ranking does not hold." if light_of(facts)[0] == "red" else "they never cross, as a training on this set is no quicker."
     return picture(plots.bill(cost), "Time spent", caption)
 
 
@@ -228,12 +229,17 @@ def agreement(evaluation: Evaluation) -> Table:
     return Table(("", "by loss", "in its better half", f"by {word}", "in its better half"), cells, 0)
 
 
+def _even(facts: Mapping[str, Any]) -> int | None:
+    """The configurations from which on condensing has paid for itself: none where the ranking does not hold."""
+    return None if light_of(facts)[0] == "red" else facts["break_even_configs"]
+
+
 def costs(facts: Mapping[str, Any]) -> Table:
     """The same times as text."""
     parts = {"Condensing": "condense", "Search on this set": "search_condensed", "Search on the full data": "search_full"}
     rows = [[name, duration(facts[f"seconds_{key}"])] for name, key in parts.items()]
-    even = facts["break_even_configs"]
-    paid = "never" if even is None else f"from {even} configuration{'' if even == 1 else 's'} on"
+    even = _even(facts)
+    paid = "never" if even is None else even_from(even, facts["seeds"])
     return Table(("", "time"), [*rows, ["Pays for itself", paid]])
 
 

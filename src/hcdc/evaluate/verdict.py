@@ -34,8 +34,9 @@ def verdict(facts: Mapping[str, Any]) -> Verdict:
 def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
     """Green: the ranking holds and beats what costs nothing. Amber: useful, or undecided, with a caveat. Red: do not search on it."""
     rho, floor = facts["spearman_loss"], facts["floor_strong_loss"]
-    low = facts["ci95"][0]
-    if rho is None or low is None or rho < 0.5:
+    low, high = facts["ci95"]
+    unknown = low is not None and low < 0 and high >= 0.5
+    if rho is None or low is None or (rho < 0.5 and not unknown):
         return "red", "Do not search on this set: its ranking of configurations is not that of the full data."
     if low < 0.3:
         return "amber", "Undecided: so few configurations leave it open whether the ranking holds; judge more of them before searching on this set."
@@ -97,11 +98,17 @@ def _bill(facts: Mapping[str, Any], light: Light) -> str:
     elif gain is None:
         paid = "never pays for itself here: the full data is as quick"
     else:
-        paid = f"pays for itself from {gain} configuration{'s' if gain != 1 else ''} on"
+        paid = f"pays for itself {even_from(gain, facts['seeds'])}"
     return (
         f"Condensing took {show(facts['seconds_condense'], 1)} s, the search {show(facts['seconds_search_condensed'], 1)} s "
         f"instead of {show(facts['seconds_search_full'], 1)} s: {paid}."
     )
+
+
+def even_from(configs: int, seeds: int) -> str:
+    """From how many configurations on condensing has paid for itself, and how often each of them is trained."""
+    often = {1: "once", 2: "twice"}.get(seeds, f"{seeds} times")
+    return f"from {configs} configuration{'' if configs == 1 else 's'} on, {'' if configs == 1 else 'each '}trained {often}"
 
 
 def _picked(facts: Mapping[str, Any]) -> str:

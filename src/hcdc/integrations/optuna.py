@@ -58,7 +58,8 @@ def _axis(name: str, found: BaseDistribution) -> Axis:
         if len(options) < max(2, len(found.choices)):
             raise SpaceError(name, found, "must have two or more options, all of them strings", "name the options")
         return Choice(options)
-    if not isinstance(found, (FloatDistribution, IntDistribution)) or found.log or found.step not in (None, 1) or found.single():
+    step = 1 if isinstance(found, IntDistribution) else None
+    if not isinstance(found, (FloatDistribution, IntDistribution)) or found.log or found.step != step or found.single():
         raise SpaceError(name, found, "must be a range of two values or more, without log or step", "give the axis in the coordinate to search in")
     return Int(found.low, found.high) if isinstance(found, IntDistribution) else Real(found.low, found.high)
 

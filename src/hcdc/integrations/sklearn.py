@@ -111,8 +111,8 @@ class CondensedSearch(MetaEstimatorMixin, BaseEstimator):
     `fit` holds out `validation_fraction` of the rows, condenses both parts to `size` rows by `method`, trains `trials`
     configurations on these as `algorithm` chooses them, and then the best of them on all rows. `method` and `algorithm`
     are names as of `hcdc condense` and `hcdc.search`, or a `Condenser` and a `Searcher`. Afterwards there are
-    `best_estimator_`, which predicts; `best_params_`, which `estimator` takes; `best_score_`, minus the loss on the
-    condensed validation set; `cv_results_`, best first; and the artefact `condensed_`.
+    `best_estimator_`, which predicts; `best_params_`, which `estimator` takes; `best_score_`, minus the criterion on
+    the condensed validation set (1 - soft accuracy, or of a regression the loss); `cv_results_`, best first; and the artefact `condensed_`.
     """
 
     def __init__(

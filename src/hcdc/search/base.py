@@ -18,7 +18,7 @@ from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, together, 
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.spaces import Space
-from hcdc.store import Ledger, space_to_card
+from hcdc.store import Ledger, numerics, space_to_card
 
 
 class Trial(NamedTuple):
@@ -69,13 +69,13 @@ class Objective:
         return tuple(found)
 
     def identity(self) -> dict[str, Any]:
-        """What scores depend on, as plain JSON: hash of the data, recipe, space.
+        """What scores depend on, as plain JSON: hash of the data, recipe, space, and what computes.
 
         The problem of the recipe stands there as its `repr`, which for a dataclass says all.
         """
         parts = {"train": self.train, "val": self.val}
         data = digest((f"{part}.{key}", value) for part, data in parts.items() for key, value in data.tensors().items())
-        return json.loads(json.dumps({"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space)}))
+        return json.loads(json.dumps({"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space), "versions": numerics()}))
 
     def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
         """(criterion [B], trained parameters) of the points of a batched `hyper`."""

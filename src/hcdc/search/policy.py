@@ -68,6 +68,7 @@ def explored(policy: Policy, objective: Objective, trials: int, seed: int, check
     params = {key: value.requires_grad_() for key, value in policy.init(options, generator).items()}
     optimiser = torch.optim.Adam(list(params.values()), lr=policy.lr)
     found: list[Trial] = []
+    trained = set[str]()
     baseline: float | None = None
     while len(found) < trials:
         began = time.perf_counter()
@@ -75,6 +76,9 @@ def explored(policy: Policy, objective: Objective, trials: int, seed: int, check
         configs = [{name: grid[at] for at, (name, grid) in zip(draw.choices, values, strict=True)} for draw in draws]
         drawn = time.perf_counter() - began
         scored = objective.trials(configs, seed, kept)
+        if str(configs) in trained and kept.folder:  # not trained again, but read
+            scored = tuple(trial._replace(seconds=0.0) for trial in scored)
+        trained.add(str(configs))
         began = time.perf_counter()
         lessons = [(draw, -trial.score) for draw, trial in zip(draws, scored, strict=True) if trial.score < WORST]
         if lessons:
@@ -97,5 +101,5 @@ def decide(logits: Tensor, generator: torch.Generator) -> tuple[int, Tensor, Ten
     """(value, its log-probability, the entropy) of one decision by `logits` [options]."""
     log_probabilities = logits.log_softmax(-1)
     probabilities = log_probabilities.exp()
-    choice = int(torch.multinomial(probabilities.detach(), 1, generator=generator))
+    choice = int(torch.multinomial(probabilities.detach().cpu(), 1, generator=generator))
     return choice, log_probabilities[choice], -(probabilities * log_probabilities).sum()

@@ -175,7 +175,7 @@ def searched(search: Search, architect: Architect, objective: Objective, trials:
     check_trials(trials)
     kept, seconds, configs = Ledger(checkpoint), list[float](), list[Config]()
     for number in range(trials):
-        net = Supernet(objective, architect, seed + number)
+        net = Supernet(objective, architect, generator_for(seed, number).initial_seed())
         # The search itself, its settings among them, is a part of what the result depends on.
         cause = {"objective": objective.identity(), "seed": net.seed, "search": repr(search), "architect": repr(architect)} if checkpoint else {}
         found = kept.kept(cause, lambda net=net, cause=cause: _one(search, net, checkpoint, cause))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -154,13 +154,19 @@ class Space:
         """`count` configurations drawn uniformly with a generator of their own."""
         if count < 1:
             raise SpaceError("count", count, "must be at least 1", "ask for one configuration or more")
+        if not -(2**63) <= seed < 2**63:
+            raise SpaceError("seed", seed, "must be a number of 64 bits", "take a smaller one")
         generator = torch.Generator().manual_seed(seed)
         return [self.sample(generator) for _ in range(count)]
 
-    def grid(self, points: int) -> list[dict[str, float | int | str]]:
-        """The product of the axes, `points` values on each numeric one."""
+    def grid(self, points: int) -> Iterator[dict[str, float | int | str]]:
+        """The product of the axes, `points` values on each numeric one; of many axes it has more members than memory holds."""
         values = [axis.grid(points) for axis in self.axes.values()]
-        return [dict(zip(self.axes, combination, strict=True)) for combination in itertools.product(*values)]
+        return (dict(zip(self.axes, combination, strict=True)) for combination in itertools.product(*values))
+
+    def grid_size(self, points: int) -> int:
+        """How many configurations `grid` gives."""
+        return math.prod(len(axis.grid(points)) for axis in self.axes.values())
 
     def beyond(self, other: Space) -> list[str]:
         """Axes of `other` with values that this space lacks, and axes that only one of the two has."""

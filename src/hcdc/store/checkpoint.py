@@ -51,6 +51,8 @@ class Checkpoint:
             entries[name] = {"file": file, "sha256": write_tensors(self.folder / file, tensors), "keys": list(tensors)}
             self._saved[name] = (tensors, entries[name])
         write_json(self.folder / "manifest.json", {"step": step, "facts": facts, "groups": entries})
+        for name in self._saved.keys() - groups.keys():
+            del self._saved[name]
         kept = {entry["file"] for entry in entries.values()}
         for path in self.folder.glob("*.safetensors"):
             if path.name not in kept:
