@@ -120,8 +120,9 @@ def _facts(folder: Path) -> None:
 
 
 def _open_facts(folder: Path) -> None:
-    _say(commands.show(folder))
-    commands.trials_of(folder)
+    shown = commands.show(folder)
+    _say(shown)
+    commands.trials_of(folder, shown.facts["tensors_sha256"])
 
 
 # Data ----------------------------------------------------------------------------------------------------------------

@@ -248,8 +248,8 @@ def _history(request: Evaluate, card: Card) -> str:
     lines = [f"{card.command} --out {folder}"] if card.command else []
     for path in sorted(request.folder.glob("search-*.json")):
         facts = read_json(path)
-        if {"algorithm", "trials", "seed"} <= set(facts) and facts.get("artefact", card.tensors_sha256) == card.tensors_sha256:
-            lines.append(f"hcdc search {folder} --algorithm {facts['algorithm']} --trials {facts['trials']} --seed {facts['seed']}")
+        if "command" in facts and facts.get("artefact") == card.tensors_sha256:
+            lines.append(str(facts["command"]))
     lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
     return "\n".join(lines)
 

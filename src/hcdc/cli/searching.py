@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass, replace
@@ -50,6 +51,13 @@ class Search:
         if self.guard is not None:
             Guard(self.guard)
 
+    def line(self) -> str:
+        """The command, without who computes and where its data and its study are: the URL of a database may hold a password."""
+        words = ["hcdc", "search", str(self.folder), "--algorithm", self.algorithm, "--trials", str(self.trials), "--seed", str(self.seed)]
+        words += [] if self.guard is None else ["--guard", str(self.guard)]
+        words += [word for axis in self.axes for word in ("--axis", axis)] + (["--force"] if self.force else [])
+        return shlex.join(words)
+
 
 def search(request: Search) -> Answer:
     """Search on the condensed set; writes search-ALGORITHM.json with every trial.
@@ -80,7 +88,8 @@ def search(request: Search) -> Answer:
             guarded = guard(condensed, source, found, space=objective.space, progress=told)
     facts = _facts(request, condensed, found, guarded)
     path = folder / f"search-{request.algorithm}.json"
-    write_json(path, facts | {"artefact": condensed.card.tensors_sha256, "all": [trial._asdict() for trial in ranked(found)]})
+    origin = {"artefact": condensed.card.tensors_sha256, "command": request.line()}
+    write_json(path, facts | origin | {"all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:
         shutil.rmtree(kept, ignore_errors=True)
     lines = _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"])
