@@ -151,7 +151,7 @@ def _facts(request: Search, condensed: Condensed, found: tuple[Trial, ...], guar
 def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> tuple[str, ...]:
     from hcdc.search import ranked
 
-    top = [f"  {trial.score:.4f}  {_config(trial.config)}" for trial in ranked(found)[:5]]
+    top = [f"  {trial.score:.4f}  {few(_values(trial.config), '  ')}" for trial in ranked(found)[:5]]
     ended = f", {facts['pruned']} of them ended early" if facts["pruned"] else ""
     head = (
         f"{facts['trials']} trials by {facts['algorithm']}{ended} in {facts['seconds']:.1f} s; the best five by {LOWER[criterion]}, lower is better:"
@@ -167,11 +167,11 @@ def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> t
         head,
         *top,
         f"On the full data, {guard['trained']} of the best trained {guard['seeds']} times: the first {stayed}{noise}; {tau}{early}.",
-        f"Recommended: {_config(facts['recommended_config'])}",
+        f"Recommended: {'  '.join(_values(facts['recommended_config']))}",
         f"Bill: condensing {bill['seconds_condense']:.1f} s, search {bill['seconds_search']:.1f} s, guard {bill['seconds_guard']:.1f} s; "
         f"the same trials on the full data, one at a time: about {bill['seconds_same_trials_on_full_estimate']:.1f} s.",
     )
 
 
-def _config(config: dict[str, Any]) -> str:
-    return few([f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()], "  ")
+def _values(config: dict[str, Any]) -> list[str]:
+    return [f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}" for name, value in config.items()]

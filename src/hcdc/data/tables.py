@@ -184,12 +184,8 @@ def _target(name: str, values: Any) -> np.ndarray:
         raise DataError(name, list(array.shape), "the target must have shape [n]", "flatten it if it is [n, 1]")
     if array.dtype.kind in "iu":
         if array.size and int(array.min()) < 0:
-            raise DataError(
-                name,
-                int(array.min()),
-                "classes are not negative",
-                "renumber the classes, or give floats for a regression (in a .csv, with a decimal point)",
-            )
+            remedy = "renumber the classes, or give floats for a regression (in a .csv, with a decimal point)"
+            raise DataError(name, int(array.min()), "classes are not negative", remedy)
         return array.astype(str)
     return read_column(name, array)
 
