@@ -18,7 +18,7 @@ from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choi
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
-from hcdc.evaluate import Evaluation, Judge, Probe, verdict
+from hcdc.evaluate import Evaluation, Judge, Probe, check_space, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
@@ -89,10 +89,7 @@ class Own:
         if condensed.card.data.sha256 != self.card.sha256:
             rule = f"was condensed from other data ({condensed.card.data.name}) than what is given"
             raise InputError("folder", str(folder), rule, "give the training and validation data of then")
-        beyond = condensed.space.beyond(self.task.space)
-        if beyond:
-            rule = "are searched farther than the set was condensed for, or are not axes of both"
-            raise InputError("space", beyond, rule, "give the space of then, or a part of it")
+        check_space(condensed.space, self.task.space)
         recipes = recipes_of(condensed, self.problem)
         task = replace(self.task, condensed=recipes["condensed"], full=recipes["full"], budget=Budget(**condensed.card.sizes))
         return Calibrated(condensed, replace(self, task=task))

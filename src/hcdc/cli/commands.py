@@ -248,7 +248,7 @@ def _history(request: Evaluate, card: Card) -> str:
     lines = [f"{card.command} --out {folder}"] if card.command else []
     for path in sorted(request.folder.glob("search-*.json")):
         facts = read_json(path)
-        if "command" in facts and facts.get("artefact") == card.tensors_sha256:
+        if "command" in facts and _is_of(facts, card.tensors_sha256):
             lines.append(str(facts["command"]))
     lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
     return "\n".join(lines)
@@ -272,7 +272,7 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
     path = folder / "evaluation.json"
     if path.is_file():
         judged: Any = read_json(path)
-        if not isinstance(judged, dict) or judged.get("artefact", card.tensors_sha256) == card.tensors_sha256:
+        if _is_of(judged, card.tensors_sha256):
             facts["evaluation"] = judged
         else:
             lines.append(f"  {path} judged another set, and is left aside")
@@ -357,6 +357,11 @@ def verify(folder: Path) -> Answer:
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
+def _is_of(facts: Any, artefact: str) -> bool:
+    """Whether what was kept beside a set is of the set with the hash `artefact`; what does not say counts as its own."""
+    return not isinstance(facts, dict) or facts.get("artefact", artefact) == artefact
+
+
 def trials_of(folder: Path, artefact: str) -> list[Any]:
     """The trials of the searches in `folder` that were made on the set with the hash `artefact`, best first."""
     from hcdc.search import Trial, ranked
@@ -366,7 +371,7 @@ def trials_of(folder: Path, artefact: str) -> list[Any]:
     for path in sorted(folder.glob("search-*.json")):
         try:
             facts = read_json(path)
-            for trial in facts["all"] if facts.get("artefact", artefact) == artefact else []:
+            for trial in facts["all"] if _is_of(facts, artefact) else []:
                 found.append(Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False))))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error

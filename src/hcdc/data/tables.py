@@ -153,16 +153,16 @@ class TableEncoder:
 
     @classmethod
     def fitted(cls, columns: Mapping[str, np.ndarray], target: Any, train: Tensor, target_name: str = "y") -> TableEncoder:
-        rows = train.numpy()
+        rows, values = train.numpy(), _target(target_name, target)
+        _check_length(target_name, values, len(next(iter(columns.values()))))
         fitted = tuple(Column.fitted(name, values[rows]) for name, values in columns.items())
-        return cls(fitted, Column.fitted(target_name, _target(target_name, target)[rows]))
+        return cls(fitted, Column.fitted(target_name, values[rows]))
 
     def __call__(self, columns: Mapping[str, np.ndarray], target: Any, train: Tensor | None = None) -> TableData:
         """Encoded rows; `train` are those in which every class must be, where they are among these."""
         x = self.inputs(columns)
         values, classes = _target(self.target.name, target), len(self.target.categories)
-        if len(values) != x.shape[0]:
-            raise DataError(self.target.name, [len(values)], f"must have shape [{x.shape[0]}], one target a row", "give x and y of one length")
+        _check_length(self.target.name, values, x.shape[0])
         y = self.target.encode(values)
         y = y.argmax(1) if classes else y.squeeze(1)
         check_examples(x, y, train, classes or None, unit="row")
@@ -175,6 +175,11 @@ class TableEncoder:
             differing = sorted(set(columns) ^ set(wanted))
             raise DataError("x", differing, f"must have the columns of the training rows, {wanted}", "add or drop these")
         return torch.cat([column.encode(columns[column.name]) for column in self.columns], 1)
+
+
+def _check_length(name: str, targets: np.ndarray, rows: int) -> None:
+    if len(targets) != rows:
+        raise DataError(name, [len(targets)], f"must have shape [{rows}], one target a row", "give as many targets as there are rows")
 
 
 def _target(name: str, values: Any) -> np.ndarray:

@@ -4,7 +4,7 @@ from hcdc.evaluate.alignment import Alignment, align
 from hcdc.evaluate.cells import CellTrainer
 from hcdc.evaluate.evaluation import Evaluation, Judge, bill, check_source
 from hcdc.evaluate.guard import Guard, Guarded
-from hcdc.evaluate.objective import STARTS, objective_for
+from hcdc.evaluate.objective import STARTS, check_space, objective_for
 from hcdc.evaluate.probes import Probe, probe_limit
 from hcdc.evaluate.ranking import (
     better_half,
@@ -22,6 +22,6 @@ from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 
 __all__ = [
     "STARTS", "Alignment", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Probe", "Scores", "Verdict", "align", "better_half", "bill",
-    "bootstrap", "ceiling", "check_source", "first_look", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters",
+    "bootstrap", "ceiling", "check_source", "check_space", "first_look", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters",
     "probe_limit", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
 ]  # fmt: skip

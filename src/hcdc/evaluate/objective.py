@@ -24,7 +24,7 @@ def objective_for(artefact: Condensed | str | Path, space: Space | None = None, 
     """
     condensed = artefact if isinstance(artefact, Condensed) else load_condensed(artefact)
     space = condensed.space if space is None else space
-    _check_space(condensed.space, space, force)
+    check_space(condensed.space, space, force=force, remedy="stay within, condense for this space, or use force")
     recipe = recipes_of(condensed)["condensed"]
     starts: list[dict[str, float | int | str]] = []
     for config in first_configs(condensed.card, STARTS):
@@ -34,7 +34,8 @@ def objective_for(artefact: Condensed | str | Path, space: Space | None = None, 
     return Objective(recipe, space, condensed.train, condensed.val, starts=tuple(starts))
 
 
-def _check_space(condensed: Space, space: Space, force: bool) -> None:
+def check_space(condensed: Space, space: Space, *, force: bool = False, remedy: str = "stay within, or condense for this space") -> None:
+    """Raise `SpaceError` for a `space` with values beyond those of `condensed`, unless with `force`, and for one of other axes."""
     differing = condensed.beyond(space)
     if not differing:
         return
@@ -42,4 +43,4 @@ def _check_space(condensed: Space, space: Space, force: bool) -> None:
         raise SpaceError("space", differing, f"must have the axes {list(condensed.axes)}, which the family reads", "give every one of them once")
     if not force:
         ranges = ", ".join(f"{name}: {condensed.axes[name]}" for name in differing if name in condensed.axes)
-        raise SpaceError("space", differing, f"goes beyond what was condensed for ({ranges})", "stay within, condense for this space, or use force")
+        raise SpaceError("space", differing, f"goes beyond what was condensed for ({ranges})", remedy)

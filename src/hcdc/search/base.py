@@ -54,7 +54,7 @@ class Objective:
         Chunks found in `kept` are not trained again; they are cut alike every time, so that scores have the same bits.
         """
         kept = Ledger(None) if kept is None else kept
-        cause = {"objective": self.identity(), "seed": seed} if kept.folder else {}
+        cause = self.cause(seed=seed) if kept.folder else {}
         largest = max(self.train, self.val, key=lambda data: data.size)
         chunks = [[dict(config) for config in configs[part]] for part in together(self.recipe.problem, largest, len(configs), chosen=True)]
         known = [kept.get(cause | {"configs": chunk}) for chunk in chunks]
@@ -69,13 +69,17 @@ class Objective:
         return tuple(found)
 
     def identity(self) -> dict[str, Any]:
-        """What scores depend on, as plain JSON: hash of the data, recipe, space, and what computes.
+        """What scores depend on, as plain JSON: hash of the data, recipe, space.
 
         The problem of the recipe stands there as its `repr`, which for a dataclass says all.
         """
         parts = {"train": self.train, "val": self.val}
         data = digest((f"{part}.{key}", value) for part, data in parts.items() for key, value in data.tensors().items())
-        return json.loads(json.dumps({"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space), "versions": numerics()}))
+        return json.loads(json.dumps({"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space)}))
+
+    def cause(self, **more: Any) -> dict[str, Any]:
+        """What the bits of a result that is kept depend on: `identity`, the versions and device that compute, and `more`."""
+        return {"objective": self.identity(), "versions": numerics(), **more}
 
     def scores(self, hyper: Hyper, seed: int) -> tuple[Tensor, Params]:
         """(criterion [B], trained parameters) of the points of a batched `hyper`."""

@@ -38,7 +38,7 @@ class HypergradientDescent:
     def run(self, objective: Objective, *, trials: int, seed: int, checkpoint: Path | None = None) -> tuple[Trial, ...]:
         check_trials(trials)
         space, kept = objective.space, Ledger(checkpoint)
-        cause = {"objective": objective.identity(), "seed": seed, "descent": repr(objective.adjoint)} if checkpoint else {}
+        cause = objective.cause(seed=seed, descent=repr(objective.adjoint)) if checkpoint else {}
         hyper = space.relax_all(space.configs(min(self.starts, trials), seed))
         found: list[Trial] = []
 
