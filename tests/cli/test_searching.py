@@ -70,7 +70,7 @@ def test_the_guard_is_on_the_bill_and_recommends(capsys, tmp_path):
     assert recommended.startswith("Recommended: filter.0=")
     assert bill.startswith("Bill: condensing")
     assert last.endswith(str(out / "search-random.json"))
-    assert read_json(out / "search-random.json")["command"] == f"hcdc search {out} --algorithm random --trials 6 --seed 0 --guard 3"
+    assert read_json(out / "search-random.json")["flags"] == "--algorithm random --trials 6 --seed 0 --guard 3"
 
 
 def test_a_range_is_narrowed_and_only_widened_by_force(capsys, tmp_path):

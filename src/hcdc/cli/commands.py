@@ -248,8 +248,8 @@ def _history(request: Evaluate, card: Card) -> str:
     lines = [f"{card.command} --out {folder}"] if card.command else []
     for path in sorted(request.folder.glob("search-*.json")):
         facts = read_json(path)
-        if "command" in facts and _is_of(facts, card.tensors_sha256):
-            lines.append(str(facts["command"]))
+        if "flags" in facts and _is_of(facts, card.tensors_sha256):
+            lines.append(f"hcdc search {folder} {facts['flags']}")
     lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
     return "\n".join(lines)
 

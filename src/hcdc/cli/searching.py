@@ -51,9 +51,9 @@ class Search:
         if self.guard is not None:
             Guard(self.guard)
 
-    def line(self) -> str:
-        """The command, without who computes and where its data and its study are: the URL of a database may hold a password."""
-        words = ["hcdc", "search", str(self.folder), "--algorithm", self.algorithm, "--trials", str(self.trials), "--seed", str(self.seed)]
+    def flags(self) -> str:
+        """Of the command, without who computes and where its data and its study are: the URL of a database may hold a password."""
+        words = ["--algorithm", self.algorithm, "--trials", str(self.trials), "--seed", str(self.seed)]
         words += [] if self.guard is None else ["--guard", str(self.guard)]
         words += [word for axis in self.axes for word in ("--axis", axis)] + (["--force"] if self.force else [])
         return shlex.join(words)
@@ -88,7 +88,7 @@ def search(request: Search) -> Answer:
             guarded = guard(condensed, source, found, space=objective.space, progress=told)
     facts = _facts(request, condensed, found, guarded)
     path = folder / f"search-{request.algorithm}.json"
-    origin = {"artefact": condensed.card.tensors_sha256, "command": request.line()}
+    origin = {"artefact": condensed.card.tensors_sha256, "flags": request.flags()}
     write_json(path, facts | origin | {"all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:
         shutil.rmtree(kept, ignore_errors=True)
