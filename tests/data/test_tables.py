@@ -132,6 +132,16 @@ def test_a_file_is_cut_once(tmp_path: Path, last: str, classes: int) -> None:
     assert first.splits.train.num_classes == classes
 
 
+def test_any_column_may_be_the_target(tmp_path: Path) -> None:
+    path = csv(tmp_path, "price,split,town\n1.5,train,x\n2.5,train,y\n2.0,val,x\n1.0,test,y\n")
+    train = load(f"{path},target=price").splits.train
+    assert (train.target.name, train.num_classes) == ("price", 0)
+    assert [column.name for column in train.columns] == ["town"]
+    for wrong in ("cost", "split", ""):
+        with pytest.raises(DataError, match=f"`target` = '?{wrong}'?: must be a column of .*: price, town"):
+            load(f"{path},target={wrong}")
+
+
 FILES = {
     "uneven": ("a,y\n1,2\n1\n1,2\n", FormatError, "line 3"),
     "short": ("a,y\n1,2\n", FormatError, "three rows"),

@@ -43,6 +43,7 @@ PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 IMAGES = ("digits", "cifar10")
 TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
+TARGET = ",target="
 WIDEST = 1 << 24
 """Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
 
@@ -80,7 +81,7 @@ def kind_of(data: Any) -> Kind:
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
     """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10,
     breast_cancer, wine, diabetes), a graph drawn as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an
-    .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file.
+    .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file (FILE.csv, or FILE.csv,target=COLUMN).
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
@@ -114,8 +115,9 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
         return load_sklearn_table(name)
     if name.endswith(".npz"):
         return load_npz(Path(name))
-    if name.endswith(".csv"):
-        return load_csv(Path(name))
+    path, chosen, target = name.partition(TARGET)
+    if path.endswith(".csv"):
+        return load_csv(Path(path), target if chosen else None)
     if re.fullmatch(r"[\w-]{1,64}", name) and (kept := folder / "graphs" / f"{name}.npz").is_file():
         return load_npz(kept)
     known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, *TABLES, SBM))
@@ -242,9 +244,9 @@ def load_sklearn_table(name: str) -> Splits[TableData]:
     return table_splits(columns, bunch.target, shuffled_parts(len(bunch.target)), target_name="target")
 
 
-def load_csv(path: Path) -> Splits[TableData]:
-    """A table from a .csv with a line of names: the last column is the target, a column `split` of train, val and test
-    says the parts, and without one the rows are shuffled once and cut 60 : 20 : 20.
+def load_csv(path: Path, target: str | None = None) -> Splits[TableData]:
+    """A table from a .csv with a line of names: `target` is one of them (None: the last), a column `split` of train, val and
+    test says the parts, and without one the rows are shuffled once and cut 60 : 20 : 20.
 
     A target of text or of whole numbers is classes; one with a decimal point in it makes a regression. An empty cell and what
     is in `ABSENT` is a missing value.
@@ -267,11 +269,13 @@ def load_csv(path: Path) -> Splits[TableData]:
         raise FormatError(f"{path}: {what}; write it again with a name a column and a cell a name")
     cells = {name: [row[at] for row in rows] for at, name in enumerate(head)}
     split = cells.pop("split", None)
-    name = list(cells)[-1]
-    target = _cells(cells.pop(name), whole=True)
-    columns = read_columns({column: _cells(values) for column, values in cells.items()}, "DATA")
+    name = list(cells)[-1] if target is None else target
+    if name not in cells:
+        raise DataError("target", name, f"must be a column of {path}: {', '.join(cells)}", f"write {path}{TARGET}COLUMN")
+    values = _cells(cells.pop(name), whole=True)
+    columns = read_columns({column: _cells(texts) for column, texts in cells.items()}, "DATA")
     parts = shuffled_parts(len(rows)) if split is None else _parts_named(np.asarray(split))
-    return table_splits(columns, target, parts, target_name=name)
+    return table_splits(columns, values, parts, target_name=name)
 
 
 ABSENT = {"na", "n/a", "nan", "null", "none", "?"}
