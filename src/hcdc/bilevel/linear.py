@@ -61,6 +61,9 @@ class Neumann:
     with `NEGATIVE_CURVATURE` where the step was estimated, `DIVERGED` where it was given. The norm of the terms of a
     symmetric H is log-convex: what grows once grows at the last term too, so that only this one is looked at, and the
     sum is taken again, term by term, where it did.
+
+    Each term is the residual of the sum of those before it. `residual` is thus had for nothing, of the sum without its last
+    term, unless one grew; that of the whole would cost one product more.
     """
 
     terms: int = 20
@@ -74,12 +77,14 @@ class Neumann:
             before, term = term, torch.addcmul(term, step, product(term), value=-1)
             total += term
         alive, used = _shrinks(before, term), used + self.terms
-        if not bool(alive.all()):
-            total, alive = self._stopped(product, b, step)
-            used += self.terms
+        if bool(alive.all()):
+            residual = torch.linalg.vector_norm(term, dim=1) / torch.linalg.vector_norm(b, dim=1).clamp_min(1e-30)
+            x, solved = step * total, torch.full_like(residual, int(Result.SUCCESS), dtype=torch.long)
+            return LinearSolution(x, residual, _graded(solved, x, residual), used)
+        total, alive = self._stopped(product, b, step)
         trouble = Result.NEGATIVE_CURVATURE if self.scale is None else Result.DIVERGED
         result = torch.where(alive.squeeze(1), int(Result.SUCCESS), int(trouble))
-        return _solution(step * total, product, b, result, used + 1)
+        return _solution(step * total, product, b, result, used + self.terms + 1)
 
     def _stopped(self, product: Product, b: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """(the sum, each system's up to where its term grows; whether none did [B, 1])."""

@@ -73,46 +73,49 @@ class SecondOrder(NamedTuple):
 
     @classmethod
     def at(cls, problem: Bilevel, params: Params, hyper: Hyper, train: Any, damping: float = 0.0) -> SecondOrder:
-        """Every product is one backward pass through the graph of the gradient, from one flat tensor of parameters to
-        another; of one point, neither has a batch. A fixed decay (`Decayed`) adds to the damping and not to the graph.
+        """Every product is one backward pass through the graph of the gradient; of one point, that has no batch. A fixed
+        decay (`Decayed`) adds to the damping and not to the graph.
 
         M^T u has no such pass of its own: v -> M v is linear, and M^T u is its derivative in v, at any v (here 0).
         """
-        size, shapes = batch_size(params), {key: value.shape[1:] for key, value in params.items()}
+        size = batch_size(params)
         lead = () if size == 1 else (size,)
-        point = {key: value.detach().reshape(*lead, *value.shape[1:]).requires_grad_() for key, value in hyper.items()}
-        flat = ravel(params).detach().reshape(*lead, -1).requires_grad_()
-        by_point = list(point.values())
+        theta, point = (
+            {key: value.detach().reshape(*lead, *value.shape[1:]).requires_grad_() for key, value in group.items()} for group in (params, hyper)
+        )
+        by_theta, by_point = list(theta.values()), list(point.values())
+        counts = [leaf.numel() // size for leaf in by_theta]
 
         decay = problem.fixed_decay() if isinstance(problem, Decayed) else 0.0
         shift = damping + decay
 
-        def loss(row: Tensor, h: Hyper) -> Tensor:
-            parts = row.split([shape.numel() for shape in shapes.values()])
-            theta = {key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), parts, strict=True)}
-            return problem.undecayed(theta, h, train, {}) if decay and isinstance(problem, Decayed) else problem.inner(theta, h, train)
+        def loss(t: Params, h: Hyper) -> Tensor:
+            return problem.undecayed(t, h, train, {}) if decay and isinstance(problem, Decayed) else problem.inner(t, h, train)
+
+        def along(vector: Tensor) -> list[Tensor]:
+            return [part.reshape(leaf.shape) for part, leaf in zip(vector.split_with_sizes(counts, 1), by_theta, strict=True)]
 
         with torch.enable_grad():
-            value = vmap(loss)(flat, point) if lead else loss(flat, point)
-            slope = pulled([value], [flat], [torch.ones_like(value)], create_graph=True)
+            value = vmap(loss)(theta, point) if lead else loss(theta, point)
+            slope = pulled([value], by_theta, [torch.ones_like(value)], create_graph=True)
 
         def hessian(vector: Tensor) -> Tensor:
-            image = pulled(slope, [flat], [vector.reshape(flat.shape)])[0].reshape(vector.shape)
+            image = _flat(pulled(slope, by_theta, along(vector)), size)
             return torch.add(image, vector, alpha=shift) if shift else image
 
         def mixed(vector: Tensor) -> Tensor:
-            return _flat(pulled(slope, by_point, [vector.reshape(flat.shape)]), size)
+            return _flat(pulled(slope, by_point, along(vector)), size)
 
         @cache
         def linear() -> tuple[Tensor, list[Tensor]]:
             """v, and M v as a function of it."""
             with torch.enable_grad():
-                vector = torch.zeros_like(flat).requires_grad_()
-                return vector, pulled(slope, by_point, [vector], create_graph=True)
+                vector = torch.zeros_like(ravel(params)).requires_grad_()
+                return vector, pulled(slope, by_point, along(vector), create_graph=True)
 
         def mixed_transposed(tangent: Hyper) -> Tensor:
             vector, image = linear()
-            return pulled(image, [vector], [tangent[key].reshape(leaf.shape) for key, leaf in point.items()])[0].reshape(size, -1)
+            return pulled(image, [vector], [tangent[key].reshape(leaf.shape) for key, leaf in point.items()])[0]
 
         return cls(hessian, mixed, mixed_transposed, read(value, point))
 
