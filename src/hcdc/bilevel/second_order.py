@@ -101,7 +101,7 @@ class SecondOrder(NamedTuple):
 
         def hessian(vector: Tensor) -> Tensor:
             image = _flat(pulled(slope, by_theta, along(vector)), size)
-            return torch.add(image, vector, alpha=shift) if shift else image
+            return image.add_(vector, alpha=shift) if shift else image
 
         def mixed(vector: Tensor) -> Tensor:
             return _flat(pulled(slope, by_point, along(vector)), size)
