@@ -6,10 +6,10 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -73,122 +73,140 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
 Moved = Annotated[str | None, typer.Option("--data", help="Where the data is now [default: where the card says].")]
 Work: TypeAlias = Callable[[], commands.Answer]
-F = TypeVar("F", bound=Callable[..., Work])
 
 
-def command(function: F) -> F:
+def command(function: Callable[..., Work]) -> Callable[..., Work]:
     """Make a command of `function`, whose parameters are its flags: --json is added to them, the work that it returns is
-    done and its answer printed. Called as it is, `function` checks its arguments and does nothing yet."""
-
-    flags_of = inspect.signature(function).parameters
+    done and its answer printed. What is returned takes the same flags, checks them and does nothing yet."""
+    flags = flags_of(function)
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
 
     @functools.wraps(function)
-    def done(*, as_json: bool, **flags: Any) -> None:
+    def work(**given: Any) -> Work:
+        return filled(function, given)
+
+    @functools.wraps(function)
+    def done(*, as_json: bool, **given: Any) -> None:
         try:
-            _emit(function(**flags)(), as_json)
+            _emit(work(**given)(), as_json)
         except KeyboardInterrupt:
-            sys.stderr.write(f"interrupted{_after_an_interruption(flags_of)}\n")
+            sys.stderr.write(f"interrupted{_after_an_interruption(flags)}\n")
             raise typer.Exit(130) from None
 
-    hints = get_type_hints(function, include_extras=True)
-    parameters = [value.replace(annotation=hints[name]) for name, value in inspect.signature(function).parameters.items()]
-    parameters.append(inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
-    done.__dict__["__signature__"] = inspect.Signature(parameters)
-    done.__annotations__ = {each.name: each.annotation for each in parameters}
+    for made, parameters in ((work, list(flags.values())), (done, [*flags.values(), as_json])):
+        made.__dict__["__signature__"] = inspect.Signature(parameters)
+        made.__annotations__ = {each.name: each.annotation for each in parameters}
     app.command()(done)
-    return function
+    return work
+
+
+def flags_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The flags of `function` by name: its parameters, those of its groups in the place of the groups."""
+    found: dict[str, inspect.Parameter] = {}
+    for parameter, group in _parameters(function):
+        found |= {parameter.name: parameter} if group is None else flags_of(group)
+    return found
+
+
+def filled(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """`function` of the flags that are `given`; what a group makes of them stands in for the group."""
+    arguments: dict[str, Any] = {}
+    for parameter, group in _parameters(function):
+        if group is not None:
+            arguments[parameter.name] = filled(group, given)
+        elif parameter.name in given:
+            arguments[parameter.name] = given[parameter.name]
+    return function(**arguments)
+
+
+def _parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Callable[..., Any] | None]]:
+    """Parameters with their annotations, and of each the function in its annotation that makes it of flags, if there is one."""
+    hints, found = get_type_hints(function, include_extras=True), list[tuple[inspect.Parameter, Callable[..., Any] | None]]()
+    for each in inspect.signature(function).parameters.values():
+        hint: Any = hints[each.name]
+        group = next(filter(inspect.isfunction, getattr(hint, "__metadata__", ())), None)
+        found.append((each.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY), group))
+    return found
+
+
+def _where(engine: Engine = "local", address: Address = None, workers: Workers = None, device: Device = "cpu") -> commands.Where:
+    return commands.Where(engine, address, workers, device)
+
+
+def _family(
+    order: Order = None, basis: Basis = None, regularise: Regularise = None, search: Searched = None, criterion: Criterion = None
+) -> dict[str, Any]:
+    """The settings of a family that are given, by its own names."""
+    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
+             "searched": tuple(search) if search else None}  # fmt: skip
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _images(relaxation: Relaxation = None, train_from: TrainFrom = None, soft_labels: SoftLabels = False, formation: Formation = 1) -> dict[str, Any]:
+    choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
+    return {key: value for key, value in choices.items() if value is not None}
+
+
+def _asked(
+    *,
+    data: Data,
+    size: Size,
+    val_size: ValSize = None,
+    method: Method = "hcdc",
+    driver: Driver = "bank",
+    seed: Seed = 0,
+    space: Family = None,
+    family: Annotated[dict[str, Any], _family],
+    steps: Steps = None,
+    neighbours: Neighbours = None,
+    images: Annotated[dict[str, Any], _images],
+    root: Root = None,
+    download: Download = False,
+) -> commands.Asked:
+    return commands.Asked(data, size, val_size, method, driver, seed, space, family, steps, neighbours, images, root, download)
+
+
+Asked = Annotated[commands.Asked, _asked]
+Where = Annotated[commands.Where, _where]
 
 
 @command
 def condense(
-    data: Data,
+    *,
     out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
-    size: Size,
-    val_size: ValSize = None,
-    method: Method = "hcdc",
-    driver: Driver = "bank",
-    seed: Seed = 0,
-    space: Family = None,
-    order: Order = None,
-    basis: Basis = None,
-    regularise: Regularise = None,
-    search: Searched = None,
-    criterion: Criterion = None,
-    steps: Steps = None,
-    neighbours: Neighbours = None,
-    relaxation: Relaxation = None,
-    train_from: TrainFrom = None,
-    soft_labels: SoftLabels = False,
-    formation: Formation = 1,
+    asked: Asked,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
-    root: Root = None,
-    download: Download = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
-    engine: Engine = "local",
-    address: Address = None,
-    workers: Workers = None,
-    device: Device = "cpu",
+    where: Where,
 ) -> Work:
     """Make a condensed set of DATA in DIR."""
-    family, images = _family(order, basis, criterion, regularise, search), _images(relaxation, train_from, soft_labels, formation)
-    where = commands.Where(engine, address, workers, device)
-    request = commands.Condense(
-        data, out, size, val_size, method, driver, seed, space, family, steps, neighbours, resume, root, download, dry_run, where, probe, images
-    )
-    return where.doing(partial(commands.condense, request))
+    return where.doing(partial(commands.condense, commands.Condense(asked, out, resume, dry_run, probe, where)))
 
 
 @command
-def doctor(
-    data: Data,
-    size: Size,
-    val_size: ValSize = None,
-    method: Method = "hcdc",
-    driver: Driver = "bank",
-    seed: Seed = 0,
-    space: Family = None,
-    order: Order = None,
-    basis: Basis = None,
-    regularise: Regularise = None,
-    search: Searched = None,
-    criterion: Criterion = None,
-    steps: Steps = None,
-    neighbours: Neighbours = None,
-    relaxation: Relaxation = None,
-    train_from: TrainFrom = None,
-    soft_labels: SoftLabels = False,
-    formation: Formation = 1,
-    root: Root = None,
-    download: Download = False,
-) -> Work:
+def doctor(asked: Asked) -> Work:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
-    family, images = _family(order, basis, criterion, regularise, search), _images(relaxation, train_from, soft_labels, formation)
-    request = commands.Condense(
-        data, Path(), size, val_size, method, driver, seed, space, family, steps, neighbours, False, root, download, images=images
-    )
-    return partial(commands.doctor, request)
+    return partial(commands.doctor, asked)
 
 
 @command
 def probe(
+    *,
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to train on the full data.")] = 12,
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 2,
     data: Moved = None,
     root: Root = None,
-    engine: Engine = "local",
-    address: Address = None,
-    workers: Workers = None,
-    device: Device = "cpu",
+    where: Where,
 ) -> Work:
     """Take a first look at DIR, however long it takes: a traffic light from a few configurations, kept in its card."""
-    where = commands.Where(engine, address, workers, device)
     return where.doing(partial(probing.probe, probing.Request(folder, configs, seeds, root, where, data)))
 
 
 @command
 def evaluate(
+    *,
     folder: Folder,
     configs: Annotated[int, typer.Option(help="Configurations to rank.")] = 80,
     seeds: Annotated[int, typer.Option(help="Trainings of each configuration.")] = 5,
@@ -196,18 +214,15 @@ def evaluate(
     cache: Annotated[Path | None, typer.Option(help="Where finished trainings are kept [default: DIR/trainings].")] = None,
     data: Moved = None,
     root: Root = None,
-    engine: Engine = "local",
-    address: Address = None,
-    workers: Workers = None,
-    device: Device = "cpu",
+    where: Where,
 ) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
-    where = commands.Where(engine, address, workers, device)
     return where.doing(partial(commands.evaluate, commands.Evaluate(folder, configs, seeds, config_seed, cache, root, where, data)))
 
 
 @command
 def search(
+    *,
     folder: Folder,
     algorithm: Annotated[str, typer.Option(help=ALGORITHM_HELP)] = "random",
     trials: Annotated[int, typer.Option(help="Configurations to train; for a study that goes on, finished ones in all.")] = 80,
@@ -219,13 +234,9 @@ def search(
     force: Annotated[bool, typer.Option("--force", help="Let --axis go beyond what DIR was condensed for.")] = False,
     data: Moved = None,
     root: Root = None,
-    engine: Engine = "local",
-    address: Address = None,
-    workers: Workers = None,
-    device: Device = "cpu",
+    where: Where,
 ) -> Work:
     """Search hyperparameters on the condensed set in DIR."""
-    where = commands.Where(engine, address, workers, device)
     request = searching.Search(folder, algorithm, trials, seed, resume, storage, guard, tuple(axis or ()), force, root, where, data)
     return where.doing(partial(searching.search, request))
 
@@ -250,18 +261,6 @@ def run(
 ) -> Work:
     """Condense, search and judge as FILE says, in that order; a section that is absent is left out."""
     return running.run(file, {"condense": condense, "search": search, "evaluate": evaluate}, resume=resume, dry_run=dry_run)
-
-
-def _family(order: int | None, basis: str | None, criterion: str | None, regularise: list[str] | None, search: list[str] | None) -> dict[str, Any]:
-    """The settings of a family that are given, by its own names."""
-    given = {"order": order, "basis": basis, "criterion": criterion, "regularisers": tuple(regularise) if regularise else None,
-             "searched": tuple(search) if search else None}  # fmt: skip
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _images(relaxation: str | None, train_from: Path | None, soft_labels: bool, formation: int) -> dict[str, Any]:
-    choices = {"relaxation": relaxation, "train_from": train_from, "soft_labels": soft_labels, "formation": formation}
-    return {key: value for key, value in choices.items() if value is not None}
 
 
 def _after_an_interruption(flags: Container[str]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Collection, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,11 +83,14 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Condense:
-    """The arguments of `hcdc condense`; `family` are settings of the model family."""
+class Asked:
+    """What is to be condensed and how: the arguments that `hcdc condense` and `hcdc doctor` share.
+
+    `family` are settings of the model family, `images` choices of `hcdc.run.adjusted`, the folder "train_from" in the place
+    of `train`.
+    """
 
     data: str
-    out: Path
     size: int
     val_size: int | None
     method: str
@@ -97,25 +100,32 @@ class Condense:
     family: dict[str, Any]
     steps: int | None
     neighbours: int | None
-    resume: bool
+    images: dict[str, Any]
     root: Path | None
-    download: bool = False
-    dry_run: bool = False
-    where: Where = Where()
-    probe: bool = True
-    images: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Choices of `hcdc.run.adjusted`, the folder "train_from" in the place of `train`."""
+    download: bool
+
+
+@dataclass(frozen=True)
+class Condense:
+    """The arguments of `hcdc condense`."""
+
+    asked: Asked
+    out: Path
+    resume: bool
+    dry_run: bool
+    probe: bool
+    where: Where
 
     def line(self) -> str:
         """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
         renamed = {"regularisers": "regularise", "searched": "search"}
-        device = None if self.where.device == "cpu" else self.where.device
-        flags: dict[str, Any] = {"size": self.size, "val-size": self.val_size, "method": self.method, "driver": self.driver, "seed": self.seed,
-                                 "space": self.space, "steps": self.steps, "neighbours": self.neighbours, "device": device}  # fmt: skip
-        flags |= {renamed.get(name, name): value for name, value in self.family.items()}
-        pictures = {name.replace("_", "-"): value for name, value in self.images.items()}
+        asked, device = self.asked, None if self.where.device == "cpu" else self.where.device
+        flags: dict[str, Any] = {"size": asked.size, "val-size": asked.val_size, "method": asked.method, "driver": asked.driver, "seed": asked.seed,
+                                 "space": asked.space, "steps": asked.steps, "neighbours": asked.neighbours, "device": device}  # fmt: skip
+        flags |= {renamed.get(name, name): value for name, value in asked.family.items()}
+        pictures = {name.replace("_", "-"): value for name, value in asked.images.items()}
         flags |= {name: value for name, value in pictures.items() if name not in ("soft-labels", "formation") or value not in (False, 1)}
-        words = ["hcdc", "condense", self.data]
+        words = ["hcdc", "condense", asked.data]
         for name, value in flags.items():
             for each in value if isinstance(value, tuple) else (value,):
                 words += [] if each is None else [f"--{name}"] if each is True else [f"--{name}", str(each)]
@@ -137,9 +147,11 @@ def condense(request: Condense) -> Answer:
         checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
-    source, method, task = _read(request)
+    source, method, task = _read(request.asked)
     spreads = isinstance(method, HCDC) and isinstance(method.driver, Bank)
-    request.where.need(spreads, "method", f"{request.method}, {request.driver}", "take --method hcdc with its bank, or leave --engine out")
+    request.where.need(
+        spreads, "method", f"{request.asked.method}, {request.asked.driver}", "take --method hcdc with its bank, or leave --engine out"
+    )
     method = fitted(method, task)
     needed, steps = check_memory(method, task), method.length()
     stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
@@ -164,27 +176,27 @@ def condense(request: Condense) -> Answer:
     return show(request.out)
 
 
-def _read(request: Condense) -> tuple[Source, Condenser, Task]:
+def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
     """The data, and what is to be done with it."""
     from hcdc.data import load
     from hcdc.run import adjusted, method_named, task_for, train_from
 
-    source = load(request.data, request.root, download=request.download)
-    settings: dict[str, Any] = {"steps": request.steps, "driver": request.driver, "neighbours": request.neighbours}
-    choices = dict(request.images)
+    source = load(asked.data, asked.root, download=asked.download)
+    settings: dict[str, Any] = {"steps": asked.steps, "driver": asked.driver, "neighbours": asked.neighbours}
+    choices = dict(asked.images)
     settings["relaxation"] = choices.get("relaxation")
     folder = choices.pop("train_from", None)
     train = None if folder is None else train_from(folder, source)
-    task = task_for(source, size=request.size, val_size=request.val_size, seed=request.seed, family=request.space, **request.family)
-    method = adjusted(method_named(request.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
+    task = task_for(source, size=asked.size, val_size=asked.val_size, seed=asked.seed, family=asked.space, **asked.family)
+    method = adjusted(method_named(asked.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
     return source, method, task
 
 
-def doctor(request: Condense) -> Answer:
+def doctor(asked: Asked) -> Answer:
     """Check what `condense` would be asked for, without doing it."""
     from hcdc.doctor import check
 
-    source, method, task = _read(request)
+    source, method, task = _read(asked)
     with bar("trying the model, and timing each part of a run"):
         checkup = check(task, method)
     return Answer(checkup.facts() | {"data": source.name, "method": method.name}, checkup.lines(), checkup.healthy)
