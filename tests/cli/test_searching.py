@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from hcdc.evaluate.report import configuration
 from hcdc.integrations import optuna_storage
 from hcdc.store import read_json
 from tests import small
@@ -71,6 +72,10 @@ def test_the_guard_is_on_the_bill_and_recommends(capsys, tmp_path):
     assert bill.startswith("Bill: condensing")
     assert last.endswith(str(out / "search-random.json"))
     assert read_json(out / "search-random.json")["flags"] == "--algorithm random --trials 6 --seed 0 --guard 3"
+    assert run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1")[0] == 0
+    page = (out / "report.html").read_text("utf-8")
+    assert f"of these is recommended: {configuration(facts['recommended_config'])}" in page
+    assert "Retrain a few" not in page
 
 
 def test_a_range_is_narrowed_and_only_widened_by_force(capsys, tmp_path):

@@ -180,7 +180,7 @@ class TestWhole:
         artefact = condensed(kind, **changes)
         judged = evaluation(artefact)
         judged = replace(judged, configs=[{EVIL: EVIL} for _ in judged.configs])
-        found = page(tmp_path, artefact, judged, command=EVIL, trials=[Trial({EVIL: EVIL}, 0.1, 1.0)])
+        found = page(tmp_path, artefact, judged, command=EVIL, trials=[Trial({EVIL: EVIL}, 0.1, 1.0)], recommended={EVIL: {EVIL: EVIL}})
         assert found.all("script") == []
         assert found.text.count(EVIL) > 12
 

@@ -17,6 +17,7 @@ from hcdc.errors import DataError, FormatError, InputError, RunExistsError
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
     from hcdc.data import Source
+    from hcdc.search import Trial
     from hcdc.store import Card, Condensed
 
 
@@ -238,7 +239,7 @@ def evaluate(request: Evaluate) -> Answer:
     judge = Judge(request.configs, request.seeds, request.config_seed, Ledger(request.cache or folder / "trainings"))
     condensed = opened(folder)
     source = data_of(condensed.card, request.data, request.root)
-    trials = trials_of(folder, condensed.card.tensors_sha256)
+    searches = searches_of(folder, condensed.card.tensors_sha256)
     with locked(folder), request.where.opened() as engine:
         judge = replace(judge, engine=engine)
         with bar("training", prefix="training on ") as told:
@@ -247,21 +248,51 @@ def evaluate(request: Evaluate) -> Answer:
         facts = evaluation.facts | {"verdict": judged.light, "sentence": judged.sentence}
         with bar("comparing hypergradients"):
             found = align(condensed, source)
-        report = write_report(folder / "report.html", condensed, evaluation, trials, command=_history(request, condensed.card), alignment=found)
+        report = write_report(
+            folder / "report.html", condensed, evaluation, [trial for each in searches for trial in each.trials],
+            recommended={each.algorithm: each.recommended for each in searches if each.recommended},
+            command=_history(request, condensed.card, searches), alignment=found,
+        )  # fmt: skip
         write_json(folder / "evaluation.json", facts | {"artefact": condensed.card.tensors_sha256})
     return Answer(facts | {"report": str(report)}, (f"{judged.light.upper()}: {judged.sentence}", *judged.lines, f"Report: {report}"))
 
 
-def _history(request: Evaluate, card: Card) -> str:
-    """The commands that led to a report, as far as they are known, a line each."""
+class Searched(NamedTuple):
+    """What was kept of a search: `flags` of its command and the configuration that its guard recommends, where there are."""
+
+    algorithm: str
+    trials: tuple[Trial, ...]
+    flags: str | None
+    recommended: dict[str, Any] | None
+
+
+def searches_of(folder: Path, artefact: str) -> list[Searched]:
+    """The searches in `folder` that were made on the set with the hash `artefact`."""
+    from hcdc.search import Trial
     from hcdc.store import read_json
 
+    found: list[Searched] = []
+    for path in sorted(folder.glob("search-*.json")):
+        try:
+            facts: Any = read_json(path)
+            if not _is_of(facts, artefact):
+                continue
+            trials = tuple(
+                Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False)))
+                for trial in facts["all"]
+            )
+            recommended = dict(facts["recommended_config"]) if "guard" in facts else None
+            found.append(Searched(path.stem.removeprefix("search-"), trials, facts.get("flags"), recommended))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error
+    return found
+
+
+def _history(request: Evaluate, card: Card, searches: list[Searched]) -> str:
+    """The commands that led to a report, as far as they are known, a line each."""
     folder = shlex.quote(str(request.folder))
     lines = [f"{card.command} --out {folder}"] if card.command else []
-    for path in sorted(request.folder.glob("search-*.json")):
-        facts = read_json(path)
-        if "flags" in facts and _is_of(facts, card.tensors_sha256):
-            lines.append(f"hcdc search {folder} {facts['flags']}")
+    lines += [f"hcdc search {folder} {each.flags}" for each in searches if each.flags]
     lines.append(f"hcdc evaluate {folder} --configs {request.configs} --seeds {request.seeds} --config-seed {request.config_seed}")
     return "\n".join(lines)
 
@@ -372,19 +403,3 @@ def verify(folder: Path) -> Answer:
 def _is_of(facts: Any, artefact: str) -> bool:
     """Whether what was kept beside a set is of the set with the hash `artefact`; what does not say counts as its own."""
     return not isinstance(facts, dict) or facts.get("artefact", artefact) == artefact
-
-
-def trials_of(folder: Path, artefact: str) -> list[Any]:
-    """The trials of the searches in `folder` that were made on the set with the hash `artefact`, best first."""
-    from hcdc.search import Trial, ranked
-    from hcdc.store import read_json
-
-    found: list[Any] = []
-    for path in sorted(folder.glob("search-*.json")):
-        try:
-            facts = read_json(path)
-            for trial in facts["all"] if _is_of(facts, artefact) else []:
-                found.append(Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False))))
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FormatError(f"{path} lacks or misspells {error}; remove it and search again") from error
-    return ranked(found)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from torch import Tensor
 from torch.nn import functional
 
+from hcdc._typing import Config
 from hcdc.data import Column, TableData
 from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
@@ -73,17 +74,19 @@ def write_report(
     evaluation: Evaluation,
     trials: Sequence[Trial] | None = None,
     *,
+    recommended: Mapping[str, Config] | None = None,
     command: str | None = None,
     alignment: Alignment | None = None,
 ) -> Path:
     """Write the page to `path`, whole or not at all, and return `path`; the same arguments give the same bytes.
 
-    `trials` are those of a search on the set, where there was one; `command` holds the lines that led here, shown as they
-    are; `alignment` is what `align` measured. No request leaves the page: styles and pictures are in it and there is no
-    script. Raises `MissingExtraError` without the extra `report`, `StorageError` where `path` cannot be written.
+    `trials` are those of searches on the set, where there were any, and `recommended` is what the guard of each recommends, by
+    its algorithm; `command` holds the lines that led here, shown as they are; `alignment` is what `align` measured. No request
+    leaves the page: styles and pictures are in it and there is no script. Raises `MissingExtraError` without the extra
+    `report`, `StorageError` where `path` cannot be written.
     """
     path = Path(path)
-    write_bytes(path, render(condensed, evaluation, trials, command, alignment).encode(errors="replace"))
+    write_bytes(path, render(condensed, evaluation, trials, recommended, command, alignment).encode(errors="replace"))
     return path
 
 
@@ -91,6 +94,7 @@ def render(
     condensed: Condensed,
     evaluation: Evaluation,
     trials: Sequence[Trial] | None = None,
+    recommended: Mapping[str, Config] | None = None,
     command: str | None = None,
     alignment: Alignment | None = None,
 ) -> str:
@@ -108,6 +112,7 @@ def render(
     return template.render(
         card=card, unit=_unit(condensed), verdict=judged, light=LIGHTS[judged.light], **pictures, rows=rows(condensed),
         agreement=agreement(evaluation), costs=costs(evaluation.facts), top=top(evaluation), trials=tried(trials),
+        recommended={name: configuration(config) for name, config in (recommended or {}).items()},
         made=made(condensed, evaluation, command), settings=flat(card.settings), recipes=flat(card.recipes), space=flat(card.space),
     )  # fmt: skip
 
