@@ -7,11 +7,13 @@ import json
 import math
 
 import pytest
+import torch
 
 from hcdc.condense import condense
 from hcdc.errors import InputError
 from hcdc.evaluate import Guard, Guarded, objective_for, retrain
-from hcdc.evaluate.guard import Candidate
+from hcdc.evaluate.guard import Candidate, real_of
+from hcdc.evaluate.scores import Scores
 from hcdc.search import Random, Trial
 from hcdc.spaces import Real, Space
 from hcdc.store import DataCard, Ledger
@@ -69,6 +71,13 @@ def test_facts_say_what_the_scores_say():
 def test_a_training_that_diverged_is_no_measure_of_noise():
     assert found(*CLEAR, (1.0, 1e30)).noise == pytest.approx(found(*CLEAR).noise)
     assert found((1e30, 1e30)).noise == 0.0
+
+
+@pytest.mark.parametrize(("by_accuracy", "sound"), [(True, 0.25), (False, 0.5)])
+def test_a_training_that_diverged_is_the_worst_by_either_measure(by_accuracy, sound):
+    criterion, accuracy = torch.tensor([[0.5], [1e30]]), torch.tensor([[0.75], [0.1]])
+    scores = Scores({"val": criterion}, {"val": accuracy}, {"val": criterion}, 1.0)
+    assert real_of(scores, by_accuracy) == pytest.approx((sound, 1e30))
 
 
 def test_the_best_are_trained_on_the_full_data_in_the_order_of_s(condensed, trials, monkeypatch):

@@ -139,8 +139,7 @@ class Guard:
         found = Guarded((), 0.0)
         for number, trial in enumerate(kept, 1):
             scores = self._scores(condensed, source, space or condensed.space, trial)
-            judged = 1 - scores.accuracy["val"] if by_accuracy else scores.criterion["val"]
-            real = tuple(float(value) for value in judged[:, 0])
+            real = real_of(scores, by_accuracy)
             found = Guarded((*found.candidates, Candidate(trial, real)), found.seconds + scores.seconds)
             if progress is not None:
                 progress("the full data", number, len(kept))
@@ -160,6 +159,14 @@ class Guard:
             cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": numerics()}
             parts.append(Scores.from_json(self.ledger.kept(cause, functools.partial(trained, seed))))
         return Scores.join(parts)
+
+
+def real_of(scores: Scores, by_accuracy: bool) -> tuple[float, ...]:
+    """What a configuration's trainings, [seeds, 1], come to on the real validation data, lower is better; one that diverged is
+    `WORST` by either measure, though it has the accuracy of a guess."""
+    criterion = scores.criterion["val"]
+    judged = torch.where(criterion < WORST, 1 - scores.accuracy["val"], criterion) if by_accuracy else criterion
+    return tuple(float(value) for value in judged[:, 0])
 
 
 def best_different(trials: Sequence[Trial], count: int) -> list[Trial]:
