@@ -122,7 +122,7 @@ def _facts(folder: Path) -> None:
 def _open_facts(folder: Path) -> None:
     shown = commands.show(folder)
     _say(shown)
-    commands.trials_of(folder, shown.facts["tensors_sha256"])
+    commands.searches_of(folder, shown.facts["tensors_sha256"])
 
 
 # Data ----------------------------------------------------------------------------------------------------------------
