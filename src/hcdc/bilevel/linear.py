@@ -77,14 +77,12 @@ class Neumann:
             before, term = term, torch.addcmul(term, step, product(term), value=-1)
             total += term
         alive, used = _shrinks(before, term), used + self.terms
-        if bool(alive.all()):
-            residual = torch.linalg.vector_norm(term, dim=1) / torch.linalg.vector_norm(b, dim=1).clamp_min(1e-30)
-            x, solved = step * total, torch.full_like(residual, int(Result.SUCCESS), dtype=torch.long)
-            return LinearSolution(x, residual, _graded(solved, x, residual), used)
-        total, alive = self._stopped(product, b, step)
+        if not bool(alive.all()):
+            total, alive = self._stopped(product, b, step)
+            term, used = b - product(step * total), used + self.terms + 1
         trouble = Result.NEGATIVE_CURVATURE if self.scale is None else Result.DIVERGED
         result = torch.where(alive.squeeze(1), int(Result.SUCCESS), int(trouble))
-        return _solution(step * total, product, b, result, used + self.terms + 1)
+        return _ended(step * total, term, b, result, used)
 
     def _stopped(self, product: Product, b: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """(the sum, each system's up to where its term grows; whether none did [B, 1])."""
@@ -145,8 +143,7 @@ class CG:
             direction = residual + torch.where(active, fresh / rho, 0.0).unsqueeze(1) * direction
             rho = torch.where(active, fresh, rho)
             steps += 1
-        relative = residual.norm(dim=1) / b.norm(dim=1).clamp_min(1e-30)
-        return LinearSolution(x, relative, _graded(result, x, relative), steps)
+        return _ended(x, residual, b, result, steps)
 
 
 @dataclass(frozen=True)
@@ -214,13 +211,14 @@ def _shrinks(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _solution(x: Tensor, product: Product, b: Tensor, result: Tensor, products: int) -> LinearSolution:
-    residual = (b - product(x)).norm(dim=1) / b.norm(dim=1).clamp_min(1e-30)
-    return LinearSolution(x, residual, _graded(result, x, residual), products)
+    return _ended(x, b - product(x), b, result, products)
 
 
-def _graded(result: Tensor, x: Tensor, residual: Tensor) -> Tensor:
-    """`result`, with `DIVERGED` for every system that left the finite numbers."""
-    return torch.where(torch.isfinite(x).all(1) & torch.isfinite(residual), result, int(Result.DIVERGED))
+def _ended(x: Tensor, residual: Tensor, b: Tensor, result: Tensor, products: int) -> LinearSolution:
+    """With `DIVERGED` for every system that left the finite numbers; `residual` is [B, P]."""
+    relative = residual.norm(dim=1) / b.norm(dim=1).clamp_min(1e-30)
+    finite = torch.isfinite(x).all(1) & torch.isfinite(relative)
+    return LinearSolution(x, relative, torch.where(finite, result, int(Result.DIVERGED)), products)
 
 
 def _finite(matrix: Tensor) -> Tensor:
