@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ PACKAGES = {"betty": "betty-ml", "torchopt": "TorchOpt", "higher": "higher"}
 """Modules and the names of their distributions."""
 
 
-class Terms(NamedTuple):
+@dataclass(frozen=True)
+class Terms:
     """`method` "neumann", `count` terms at `scale`, or "cg", `count` steps."""
 
     method: str
@@ -54,9 +56,9 @@ class _Held(nn.Module):
 
 def betty(case: Case, terms: Terms) -> Callable[[], Tensor]:
     """What betty's `Problem.backward` computes: the gradient along the path outer -> inner -> outer, and the direct one."""
-    from betty.configs import Config
-    from betty.hypergradient import get_grads
-    from betty.problems import ImplicitProblem
+    from betty.configs import Config  # pyright: ignore[reportMissingImports]
+    from betty.hypergradient import get_grads  # pyright: ignore[reportMissingImports]
+    from betty.problems import ImplicitProblem  # pyright: ignore[reportMissingImports]
 
     problem, (params, hyper) = case.problem, (take(group, 0) for group in (case.params, case.hyper))
     settings: dict[str, Any] = {"type": terms.method}
@@ -84,8 +86,8 @@ def betty(case: Case, terms: Terms) -> Callable[[], Tensor]:
 
 def torchopt(case: Case, terms: Terms) -> Callable[[], Tensor]:
     """`custom_root` around a solver that returns the parameters it is given."""
-    from torchopt import linear_solve
-    from torchopt.diff.implicit import custom_root
+    from torchopt import linear_solve  # pyright: ignore[reportMissingImports]
+    from torchopt.diff.implicit import custom_root  # pyright: ignore[reportMissingImports]
 
     problem, (params, hyper) = case.problem, (take(group, 0) for group in (case.params, case.hyper))
     if terms.method == "neumann":
@@ -115,7 +117,7 @@ def torchopt(case: Case, terms: Terms) -> Callable[[], Tensor]:
 
 def higher(case: Case, terms: Terms) -> Callable[[], Tensor]:
     """Unrolled: one step of gradient descent more than there are terms, which from a minimum is the same sum."""
-    import higher as package
+    import higher as package  # pyright: ignore[reportMissingImports]
 
     if terms.method != "neumann":
         raise NotImplementedError("higher unrolls; it has no conjugate gradients")

@@ -58,7 +58,7 @@ class Law(NamedTuple):
 
     def measured(self) -> tuple[list[int], float]:
         counts = [Products.of(self.action(size)).operations for size in self.sizes]
-        return counts, exponent(list(self.sizes), counts)
+        return counts, exponent(self.sizes, counts)
 
 
 def weighted(groups: int) -> tuple[Weighted, dict[str, Tensor], Hyper, Tensor]:

@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -73,7 +73,8 @@ def peak_bytes(action: Action) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         action()
     most = alive = 0
-    for event in seen.profiler.kineto_results.events():
+    profiler: Any = seen.profiler
+    for event in profiler.kineto_results.events():
         if event.name() == "[memory]":
             alive += event.nbytes()
             most = max(most, alive)
@@ -144,7 +145,7 @@ def _same_memory(a: Tensor, b: Tensor) -> bool:
     return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
-def exponent(sizes: list[float], amounts: list[float]) -> float:
+def exponent(sizes: Sequence[float], amounts: Sequence[float]) -> float:
     """Slope of log amount against log size, by least squares."""
     x, y = (torch.tensor(values, dtype=torch.float64).log() for values in (sizes, amounts))
     x = x - x.mean()

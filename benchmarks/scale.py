@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "arxiv": {
         "n": (10_000, 40_000, 169_343),
         "size": 423,

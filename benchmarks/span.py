@@ -9,13 +9,14 @@ points of the same task and make the same step, in turns; medians of processor s
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.measure import Action, in_turns, keep
+from benchmarks.measure import in_turns, keep
 from hcdc.condense import HCDC, Bank, Task
 from hcdc.data import load
 from hcdc.models import GraphNet
@@ -30,10 +31,10 @@ TASKS: dict[str, tuple[str, int, str | None, int]] = {
 """Data, nodes, family and points."""
 
 
-def in_all_coordinates(action: Action) -> Action:
+def in_all_coordinates(action: Callable[[], Any]) -> Callable[[], Any]:
     """`action` as if no problem were `Spanned`."""
 
-    def call() -> object:
+    def call() -> Any:
         spanned, GraphNet.spanned = GraphNet.spanned, lambda self, data: None
         try:
             return action()

@@ -92,8 +92,8 @@ def task_of(name: str, source: Source, size: int, seed: int) -> Task:
     """The task of one variant: the recipe of S may differ."""
     task = task_for(source, size=size, val_size=VAL_SIZES.get(name), seed=seed)
     settings, solver = TRAINED.get(name, ({}, None))
-    problem: Any = replace(task.condensed.problem, **settings)
-    return replace(task, condensed=Recipe(problem, solver or task.condensed.solver))
+    problem: Any = task.condensed.problem
+    return replace(task, condensed=Recipe(replace(problem, **settings), solver or task.condensed.solver))
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/figure4"))
     arguments = parser.parse_args()
     source = load(ARXIV.format(nodes=arguments.nodes) if arguments.data == "arxiv-shaped" else arguments.data)
-    space = {"heads": tuple(arguments.heads), "widths": tuple(arguments.widths), "pool": 16}
+    space: dict[str, Any] = {"heads": tuple(arguments.heads), "widths": tuple(arguments.widths), "pool": 16}
     task = task_for(source, size=arguments.size, seed=arguments.seed, family="graphnas", **space)
     folder = arguments.out / slug(source.name, arguments.size, *arguments.heads, *arguments.widths)
     print(f"{hardware()}; {source.name}, {arguments.size} nodes, {arguments.trials} trainings\n")

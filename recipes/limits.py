@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
 from kept import figures, slug
 
 from hcdc.condense import recipe_from_card
@@ -44,7 +45,7 @@ def judged(condensed: Condensed, source: Source, judge: Judge) -> dict[str, Any]
     recipe = recipe_from_card(condensed.card.recipes["condensed"])
     hyper = condensed.space.relax_all(evaluation.configs)
     runs = [retrain(recipe, hyper, condensed.train, {"val": source.splits.val}, seed=1000 + seed) for seed in range(judge.seeds)]
-    real = sum(run.loss["val"].mean(0) for run in runs) / len(runs)
+    real = torch.stack([run.loss["val"].mean(0) for run in runs]).mean(0)
     return evaluation.facts | {"real_val": spearman(real, evaluation.full.loss["val"].mean(0))}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from kept import figures
@@ -56,13 +57,11 @@ def asked(name: str, **changes: Any) -> Own:
         error.made = own(*args, **settings | changes)
         raise error
 
-    original, hcdc.condense_model = hcdc.condense_model, stop
     try:
-        module.main()
+        with patch.object(hcdc, "condense_model", stop):
+            module.main()
     except Asked as error:
         return error.made
-    finally:
-        hcdc.condense_model = original
     raise AssertionError(f"{name} never called condense_model")
 
 
@@ -116,6 +115,7 @@ def condensed(name: str, all_truths: list[Truth]) -> Iterator[str]:
         for truth in all_truths:
             runs = [retrain(task.condensed, truth.hyper, found.train, {"val": found.val}, seed=1000 + run) for run in range(2)]
             values.append(spearman(Scores.join(runs).loss["val"].mean(0), truth.losses.mean(0)))
+        assert isinstance(found.made.method, HCDC)
         chosen = f"{found.made.method.train.name}, {task.condensed.solver.steps} steps"
         yield f"| {label} | {chosen} | {sum(values) / len(values):.2f} | {seconds:.0f} |"
 

@@ -60,7 +60,8 @@ def measured(source: Source, method: str, size: int, seed: int, judge: Judge, ar
     folder = arguments.out / arguments.data / f"{method}-{size}-{seed}"
 
     def measure() -> dict[str, Any]:
-        task = task_for(source, size=size, seed=seed, **({} if method == "hcdc" else {"criterion": "loss"}))
+        settings: dict[str, Any] = {} if method == "hcdc" else {"criterion": "loss"}
+        task = task_for(source, size=size, seed=seed, **settings)
         condensed = condensed_at(folder, source, task, method)
         trials = searched(task.condensed, condensed.train, condensed.val, task, arguments.trials)
         guarded = Guard()(condensed, source, trials)

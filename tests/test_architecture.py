@@ -109,13 +109,22 @@ def test_all_is_what_is_public(name: str) -> None:
 
 def test_every_name_of_the_front_door_opens() -> None:
     """Each to what its room calls so; a name shared with a submodule would open to the module."""
-    assert list(hcdc.__all__) == sorted(set(hcdc.__all__)) == dir(hcdc)
+    homes = {
+        alias.asname: f"hcdc.{node.module}"
+        for node in ast.parse((ROOT / "__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }  # fmt: skip
+    assert list(hcdc.__all__) == sorted(homes) == sorted(dir(hcdc))
     for name in hcdc.__all__:
-        home = importlib.import_module(hcdc._HOMES[name])
+        home = importlib.import_module(homes[name])
         assert getattr(hcdc, name) is getattr(home, name)
         assert name in getattr(home, "__all__", vars(home)), f"{name} is not public at home"
     with pytest.raises(AttributeError, match="nonsense"):
         _ = hcdc.nonsense
+
+
+def test_a_type_checker_reads_the_package() -> None:
+    """PEP 561: without the marker the types of an installed package count for nothing."""
+    assert (ROOT / "py.typed").exists()
 
 
 def test_the_front_door_is_light() -> None:

@@ -26,6 +26,11 @@ def installed() -> list[str]:
     return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() != "hcdc")
 
 
+def unreached(said: str) -> int:
+    print(f"pip-audit: not done, the index or the database could not be reached ({said})")
+    return 0
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder, wanted = Path(scratch), installed()
@@ -36,11 +41,12 @@ def main() -> int:
         try:
             subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-audit"], check=True, timeout=LIMIT, capture_output=True)
             done = subprocess.run(audit, timeout=LIMIT, capture_output=True, text=True, check=False)
+        except subprocess.SubprocessError as error:
+            return unreached(type(error).__name__)
+        try:
             found = json.loads(done.stdout)["dependencies"]
-        except (subprocess.SubprocessError, ValueError) as error:
-            said = error.__class__.__name__ if not isinstance(error, ValueError) else (done.stderr.strip().splitlines() or ["no answer"])[-1][:200]
-            print(f"pip-audit: not done, the index or the database could not be reached ({said})")
-            return 0
+        except ValueError:
+            return unreached((done.stderr.strip().splitlines() or ["no answer"])[-1][:200])
     weak = [(item["name"], item["version"], [weakness["id"] for weakness in item["vulns"]]) for item in found if item.get("vulns")]
     skipped = sum("skip_reason" in item for item in found)
     if skipped == len(found):

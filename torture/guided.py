@@ -38,9 +38,9 @@ def watch(name: str, scratch: Path, runs: int, seed: int) -> None:
     import random
     import warnings
 
-    import atheris
+    import atheris  # pyright: ignore[reportMissingImports]
 
-    with atheris.instrument_imports(include=["hcdc"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["hcdc"], enable_loader_override=False):  # pyright: ignore[reportAttributeAccessIssue]
         from torture import seeds
     from hcdc.errors import HcdcError
 

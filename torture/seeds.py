@@ -128,11 +128,11 @@ def _open_facts(folder: Path) -> None:
 # Data ----------------------------------------------------------------------------------------------------------------
 
 
-def _arrays() -> dict[str, np.ndarray]:
+def _arrays() -> dict[str, Any]:
     return small.arrays(n=30, features=4)
 
 
-def _csr() -> dict[str, np.ndarray]:
+def _csr() -> dict[str, Any]:
     fields = _arrays()
     x = csr_matrix(fields.pop("x"))
     return fields | {"x_indptr": x.indptr, "x_indices": x.indices, "x_data": x.data, "x_shape": np.array(x.shape)}

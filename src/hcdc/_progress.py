@@ -25,8 +25,7 @@ def bar(label: str, *, prefix: str = "", shown: bool = True) -> Generator[Progre
         yield lambda label, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Pieces(MofNCompleteColumn):

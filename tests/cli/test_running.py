@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from hcdc.cli import app as door
-from hcdc.cli import running
+from hcdc.cli import app as door, running
 from tests import small
 from tests.cli.test_cli import little_work, run  # noqa: F401
 

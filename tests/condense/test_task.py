@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from hcdc.condense import Algorithm1, Bank, Budget, CellBank, CellPaths
 from hcdc.condense.task import choose

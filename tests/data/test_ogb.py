@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hcdc.data import fetch, fingerprint, graph_splits, load
-from hcdc.data import ogb as module
+from hcdc.data import fetch, fingerprint, graph_splits, load, ogb as module
 from hcdc.errors import DataError, FormatError, HcdcError
 from tests.cases import graph_tensors
 

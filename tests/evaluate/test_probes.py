@@ -10,8 +10,7 @@ import torch
 
 from hcdc.data import Splits
 from hcdc.errors import InputError
-from hcdc.evaluate import Probe, first_look, probe_limit
-from hcdc.evaluate import probes as module
+from hcdc.evaluate import Probe, first_look, probe_limit, probes as module
 from hcdc.evaluate.probes import SEED, chosen
 from hcdc.evaluate.verdict import light_of
 from hcdc.spaces import Choice, Real, Space

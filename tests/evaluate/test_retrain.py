@@ -12,8 +12,7 @@ from hcdc.bilevel import SGD, Recipe
 from hcdc.condense import Budget, Coreset, Task, condense
 from hcdc.data import Source
 from hcdc.errors import SpaceError
-from hcdc.evaluate import CellTrainer, Judge, Probe, align, retrain
-from hcdc.evaluate import probes as probing
+from hcdc.evaluate import CellTrainer, Judge, Probe, align, probes as probing, retrain
 from hcdc.models import NasBench201
 from hcdc.spaces import Cell
 from hcdc.store import Condensed, DataCard
