@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional
 
 from hcdc.condense import GCond, condense
 from hcdc.condense.gcond import Surrogate, column_distance
+from hcdc.errors import InputError
 from hcdc.store import DataCard
 from tests import small
 from tests.reference.graphs import pair_network
@@ -56,6 +58,12 @@ def test_gcond_learns_structure_and_gcond_x_has_none():
     learned, absent = (condense(small.METHODS[name], small.task(), CARD) for name in ("gcond", "gcond-x"))
     assert learned.train.adjacency.sum() > 0
     assert absent.train.adjacency.sum() == 0
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 0}, {"outer": 0}, {"lr": -0.01}, {"lr_inner": float("nan")}, {"turns": (0, 0)}], ids=str)
+def test_settings_that_learn_nothing_are_refused(settings):
+    with pytest.raises(InputError, match=f"`{next(iter(settings))}` = "):
+        GCond(**settings)
 
 
 def test_the_adjacency_is_that_of_the_network_written_out_on_pairs():

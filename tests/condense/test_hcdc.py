@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -145,6 +146,39 @@ def test_a_step_to_nan_is_taken_back_and_after_many_the_run_is_given_up():
         method.step(task, state, 2)
 
 
+def test_a_step_that_led_to_nan_is_taken_back():
+    """The loss tells of the step before: where that led is left again."""
+    task = small.task()
+    method = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=30, batch=4))
+    start, _ = method.step(task, method.init(task), 0)
+    once, _ = method.step(task, start, 1)
+    astray = once | {"val": once["val"] | {"x": torch.full_like(once["val"]["x"], 3e38)}}
+    back, metrics = method.step(task, astray, 2)
+    assert not all(map(math.isfinite, metrics.values()))
+    assert torch.equal(back["val"]["x"], start["val"]["x"])
+    on, metrics = method.step(task, back, 3)
+    assert all(map(math.isfinite, metrics.values()))
+    assert not torch.equal(on["val"]["x"], back["val"]["x"])
+
+
+@pytest.mark.parametrize(
+    "driver", [Bank(starts=4, stages=1, chunk=4, steps=3, batch=1), Algorithm1(trajectories=1, repeats=1, updates=3, interval=3)]
+)
+def test_a_single_point_is_followed_by_its_hypergradient(driver):
+    """Values of one point have no correlation, and no slope."""
+    one = torch.ones(1, requires_grad=True)
+    assert torch.autograd.grad(correlation(one, torch.ones(1)), one)[0].tolist() == [0.0]
+    task, method = small.task(), HCDC(driver=driver)
+    condensed = condense(method, task, CARD)
+    assert not torch.equal(condensed.val.x, method.init(task)["val"]["x"])
+
+
+@pytest.mark.parametrize("settings", [{"lr": -2e-3}, {"lr": math.nan}, {"lr_structure": 0.0}, {"lr": math.inf}], ids=str)
+def test_rates_are_positive(settings):
+    with pytest.raises(InputError, match=rf"`{next(iter(settings))}` = .*must be positive and finite"):
+        HCDC(**settings)
+
+
 def test_both_drivers_work_on_images():
     splits = small.images()
     card = CARD.model_copy(update={"kind": "images"})
@@ -161,6 +195,19 @@ def test_a_recipe_of_the_full_data_is_used_for_trained_targets():
     hyper, train, params = batch(task)
     first, second = (Measure(real="trained")(t, train, params, hyper, 0).target for t in (task, other))
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("real", ["trained", "synthetic"])
+def test_the_real_hypergradient_is_that_of_the_full_recipe(real):
+    """Whose regularisation may be another; the criterion is the one that is read on S."""
+    task = small.task()
+    problem = dataclasses.replace(task.condensed.problem, weight_decay=1.0)
+    task = dataclasses.replace(task, condensed=task.condensed._replace(problem=problem))
+    hyper, train, params = batch(task)
+    measure = Measure(real=real, real_solver=Implicit(Direct(), damping=1e-3))
+    at = task.full.fit(hyper, task.real.train, seed=0) if real == "trained" else params
+    wanted, _ = hypergradients(task.full.problem, at, hyper, task.real.train, task.real.val, adjoint=measure.real_solver, throw=False)
+    torch.testing.assert_close(measure(task, train, params, hyper, 0).target, ravel(wanted))
 
 
 def test_trained_values_are_those_of_models_of_the_full_data():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hcdc.models import NasBench201
 from hcdc.models.misfit import CRITERIA
 from hcdc.spaces import RELAXATIONS, Cell, gumbel, sample_cells
 from hcdc.store import DataCard
+from hcdc.testing import check_condenser
 from tests import small
 from tests.cases import generator
 
@@ -50,6 +52,12 @@ def measured(kind: Any, fixed: bool = True) -> tuple[Task, CellPoint, Any]:
     params = CellFit(SGD(6, 0.1))(network, network.init({}, generator(0)), train, seed=0, hyper={"op": at.ops()})
     measure = dataclasses.replace(PLAIN, synthetic=FIXED, hessian_batch=9) if fixed else PLAIN
     return job, measure(job, train, params, at, 0), train
+
+
+@pytest.mark.parametrize("driver", [BANK, CellPaths(trajectories=2, repeats=1, updates=3, interval=2)], ids=["bank", "algorithm1"])
+def test_conformance(driver: Any, tmp_path: Path) -> None:
+    """Resumption to the bit takes parameters that lie in memory as those that were read from a file do."""
+    check_condenser(method(driver=driver), task(), tmp_path)
 
 
 @pytest.mark.parametrize("kind", RELAXATIONS)
@@ -187,6 +195,8 @@ def test_broken_settings_are_named() -> None:
         method(relaxation="softmax", avoid=("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",))
     with pytest.raises(InputError, match="`formation, temperature`"):
         method(formation=0)
+    with pytest.raises(InputError, match=r"`lr` = \(nan,\): must be positive and finite"):
+        method(lr=float("nan"))
     with pytest.raises(DataError, match="`formation` = 3: must divide"):
         condense(method(formation=3), task(), CARD)
     with pytest.raises(DataError, match="nasbench201"):

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from torch.func import grad, vmap
 
+from hcdc import on
 from hcdc.data import HIDDEN, GraphData, Sparse, graph_splits, propagated, symmetric_adjacency
 from hcdc.errors import DataError
 from hcdc.models import PolyFilter
@@ -198,6 +199,11 @@ def test_sparse_features_are_checked_too() -> None:
     x[2, 1] = float("nan")
     with pytest.raises(DataError, match=r"^`x` = '1 NaN"):
         graph_splits(**(graph_tensors() | {"x": Sparse.from_dense(x)}))
+
+
+def test_symmetric_adjacency_lies_on_the_device_of_the_block() -> None:
+    with on("meta"):
+        assert symmetric_adjacency(torch.tensor([[0, 1], [1, 2]], device="cpu"), 3).csr.device.type == "meta"
 
 
 def test_symmetric_adjacency_of_no_edges() -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from hcdc.bilevel import WORST
 from hcdc.evaluate import better_half, bootstrap, ceiling, kendall, regret, spearman
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -48,6 +49,12 @@ def test_ceiling_is_one_without_noise_and_needs_two_seeds():
     assert ceiling(scores) == pytest.approx(1)
     assert math.isnan(ceiling(scores[:1]))
     assert ceiling(torch.rand(4, 200, generator=RANDOM)) < 0.3
+
+
+def test_one_training_that_diverged_does_not_hide_the_others():
+    scores = torch.rand(3, 12, generator=RANDOM) + torch.arange(12.0)
+    scores[0, -1] = WORST
+    assert ceiling(scores) == pytest.approx(1)
 
 
 def test_regret_of_the_best_is_zero_and_shrinks_with_more_chosen():

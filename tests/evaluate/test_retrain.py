@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from hcdc.bilevel import SGD, Recipe
+from hcdc.bilevel import SGD, WORST, Recipe
 from hcdc.condense import Budget, Coreset, Task, condense
-from hcdc.data import Source
+from hcdc.data import Examples, Source
 from hcdc.errors import SpaceError
 from hcdc.evaluate import CellTrainer, Judge, Probe, align, probes as probing, retrain
-from hcdc.models import NasBench201
-from hcdc.spaces import Cell
+from hcdc.evaluate.retrain import measure
+from hcdc.models import ModuleProblem, NasBench201
+from hcdc.spaces import Cell, Real, Space
 from hcdc.store import Condensed, DataCard
 from tests import small
 
@@ -50,6 +52,18 @@ def test_further_hyperparameters_reach_the_training(source: Source) -> None:
     hyper = {name: torch.stack([value, value]) for name, value in one.items()} | {"log10_decay": torch.tensor([[-5.0], [0.5]])}
     loss = retrain(Recipe(family, RECIPE.solver), hyper, source.splits.train, {"val": source.splits.val}, seed=0).loss["val"][0]
     assert float(loss[0]) != float(loss[1])
+
+
+def test_a_regression_that_diverged_is_the_worst_by_every_metric() -> None:
+    """And by none that JSON could not hold."""
+    problem = ModuleProblem(lambda: nn.Linear(2, 1), Space({"log10_decay": Real(-4.0, 0.0)}), 0)
+    params = {"weight": torch.tensor([[[1.0, 1.0]], [[1e25, 0.0]], [[float("nan"), 0.0]]]), "bias": torch.zeros(3, 1)}
+    data = Examples(torch.randn(20, 2, generator=torch.Generator().manual_seed(0)), torch.linspace(-1, 1, 20), 0)
+    found = measure(problem, params, {"log10_decay": torch.zeros(3, 1)}, data)
+    for name in ("loss", "criterion"):
+        assert found[name].tolist()[1:] == pytest.approx([WORST, WORST])
+    assert found["accuracy"].tolist()[1:] == pytest.approx([-WORST, -WORST])
+    assert max(float(found[name][0].abs()) for name in found) < 1e6
 
 
 def test_soft_weights_are_refused(source: Source) -> None:

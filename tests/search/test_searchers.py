@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
+from hcdc.bilevel import WORST, Adam, Recipe, bounded
 from hcdc.errors import SpaceError
+from hcdc.models import ModuleProblem
 from hcdc.search import ALGORITHMS, Grid, HypergradientDescent, Objective, Trial, ranked
-from hcdc.search.base import WORST
 from hcdc.spaces import Choice, Real, Space
 from hcdc.store import Ledger
 from hcdc.testing import check_searcher
@@ -63,6 +65,10 @@ def test_a_training_that_ends_in_nan_is_the_worst():
     goal = objective()
     broken = dataclasses.replace(goal, val=goal.val.replace(x=torch.full_like(goal.val.x, float("nan"))))
     assert [trial.score for trial in ALGORITHMS["random"].run(broken, trials=3, seed=0)] == pytest.approx([WORST] * 3)
+
+
+def test_no_score_is_worse_than_that_of_no_number():
+    assert bounded(torch.tensor([0.5, float("nan"), 1e35, float("inf")])).tolist() == pytest.approx([0.5, WORST, WORST, WORST])
 
 
 def test_hypergradient_descent_improves_on_its_starts():
@@ -139,6 +145,28 @@ def test_what_was_kept_for_other_data_or_another_space_is_not_taken(tmp_path):
         before = len(list(tmp_path.iterdir()))
         assert bits(ALGORITHMS["random"].run(other, trials=2, seed=0, checkpoint=tmp_path)) == bits(ALGORITHMS["random"].run(other, trials=2, seed=0))
         assert len(list(tmp_path.iterdir())) == before + 1
+
+
+def test_what_was_kept_for_a_model_of_other_code_is_not_taken(tmp_path):
+    """Two versions of a class have one name and one repr."""
+
+    def version(factor: float):
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(16, 3)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return factor * self.layer(x.flatten(1))
+
+        space = Space({"log10_decay": Real(-4.0, 0.0)})
+        return Objective(Recipe(ModuleProblem(Net, space, 3), Adam(3, 0.1)), space, *small.images().real)
+
+    first, second = version(1.0), version(-30.0)
+    assert repr(first.recipe) == repr(second.recipe)
+    kept = [bits(ALGORITHMS["random"].run(goal, trials=2, seed=0, checkpoint=tmp_path)) for goal in (first, second, first)]
+    assert kept == [bits(ALGORITHMS["random"].run(goal, trials=2, seed=0)) for goal in (first, second, first)]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_hypergradient_that_is_not_finite_leaves_a_trajectory_where_it_is(monkeypatch):

@@ -161,6 +161,16 @@ def test_the_options_with_the_lowest_criterion_are_found(searcher, found):
     assert best.score == pytest.approx(-1.5)
 
 
+def test_a_search_by_another_adjoint_is_another_search(tmp_path):
+    goal = objective()
+    other = replace(goal, adjoint=Implicit(CG(1e-4, 50), damping=1.0))
+    searcher = Darts(Architect(order="implicit"))
+    for each in (goal, other):
+        searcher.run(each, trials=1, seed=0, checkpoint=tmp_path)
+        kept = len(list(tmp_path.glob("*.json")))
+    assert kept == 3, "two searches, and the training of the cell that both found, or of two"
+
+
 def test_settings_out_of_range():
     for settings in ({"lr": 0.0}, {"decay": -1.0}, {"order": "second"}):
         with pytest.raises(InputError, match=r"^`(lr, decay|order)` = .*; (use|choose)"):

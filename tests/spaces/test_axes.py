@@ -223,6 +223,14 @@ def test_bad_axes_are_refused(make: Any) -> None:
     assert caught.value.remedy
 
 
+def test_what_lies_outside_of_a_narrow_axis_is_refused() -> None:
+    narrow = Space({"penalty": Real(0.0, 1e-7)})
+    narrow.check({"penalty": 1e-7})
+    with pytest.raises(SpaceError, match="penalty"):
+        narrow.check({"penalty": -1e-8})
+    Space({"x": Real(0.0, 0.3)}).check({"x": 0.1 + 0.2})
+
+
 GOOD = {"x": 0.5, "n": 2, "c": "a"}
 BAD_CONFIGS = {
     "an axis missing": ({"x": 0.5, "n": 2}, "c"),
@@ -232,6 +240,8 @@ BAD_CONFIGS = {
     "NaN": (GOOD | {"x": math.nan}, "x"),
     "a fraction": (GOOD | {"n": 1.5}, "n"),
     "text for a number": (GOOD | {"x": "0.5"}, "x"),
+    "a truth value for a number": (GOOD | {"x": True}, "x"),
+    "a truth value for an integer": (GOOD | {"n": True}, "n"),
     "another option": (GOOD | {"c": "z"}, "c"),
 }
 

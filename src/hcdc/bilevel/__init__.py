@@ -30,6 +30,7 @@ from hcdc.bilevel.problem import (
     Sparing,
     Stochastic,
     Weighed,
+    bounded,
     judged,
     readings,
     together,
@@ -42,6 +43,6 @@ from hcdc.bilevel.step import stepped
 __all__ = [
     "CG", "MEMORY", "SGD", "WORST", "Adam", "Bilevel", "Decayed", "Direct", "Gradients", "Implicit", "LinearSolution", "LinearSolver", "Neumann",
     "Nystrom", "Recipe", "Result", "Scored", "SecondOrder", "Solution", "Solver", "Spanned", "Sparing", "Stochastic", "Unrolled", "Weighed",
-    "check_dependence", "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged",
+    "bounded", "check_dependence", "descend", "fit", "gradients", "gradients_of", "hypergradient", "hypergradients", "initialise", "judged",
     "largest_eigenvalue", "readings", "sensitivities", "stepped", "together", "values", "within",
 ]  # fmt: skip

@@ -193,7 +193,7 @@ def _clip(leaves: list[Tensor], limit: float, size: int) -> None:
 
 
 def _positive(steps: int, lr: float, batch_size: int | None) -> None:
-    if steps < 1 or lr <= 0:
+    if steps < 1 or not 0 < lr < math.inf:
         raise InputError("steps, lr", (steps, lr), "must be positive", "raise them")
     if batch_size is not None and batch_size < 1:
         raise InputError("batch_size", batch_size, "must be at least 1", "leave it out to take all examples at once")

@@ -137,7 +137,13 @@ def readings(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[
 
 
 WORST = 1e30
-"""The loss or score of a training that ended in numbers that are not finite."""
+"""The loss or score of a training that ended in numbers that are not finite, and the largest that any is given."""
+
+
+def bounded(score: Tensor) -> Tensor:
+    """`score`, lower is better, with `WORST` where it is no number or larger than that."""
+    return score.nan_to_num(nan=WORST, posinf=WORST).clamp_max(WORST)
+
 
 MEMORY = 2**31
 """Bytes that a batch of models may keep alive."""

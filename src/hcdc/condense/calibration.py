@@ -30,7 +30,7 @@ TINY = 1e-8
 def check_driver(driver: Any) -> None:
     """Raise `InputError` where a count is not positive or the rate is negative."""
     given = {each.name: getattr(driver, each.name) for each in fields(driver)}
-    wrong = [name for name, value in given.items() if value < (0 if name == "rate" else 1)]
+    wrong = [name for name, value in given.items() if not value >= (0 if name == "rate" else 1)]
     if wrong:
         raise InputError(", ".join(wrong), tuple(given[name] for name in wrong), "must be at least 1, and `rate` 0", "leave them at their defaults")
 
@@ -38,8 +38,8 @@ def check_driver(driver: Any) -> None:
 class Calibration(ABC):
     """A condenser whose S_train another one makes (`train`), and which then learns S_val.
 
-    Its state holds that of `train` under "inner/", the "moments" of S_val, and its "health": the factor of the rate, halved
-    by every rejected step, and how many were rejected in a row.
+    Its state holds that of `train` under "inner/", S_val as "val" and as it was "before" the last step, the "moments", and its
+    "health": the factor of the rate, halved by every rejected step, and how many were rejected in a row.
     """
 
     train: Condenser
@@ -89,13 +89,16 @@ class Calibration(ABC):
         return self.train.extract(task, under(state, "inner/"))[0]
 
     def accepted(self, state: Groups, number: int, step: tuple[Tensor, TensorDict, TensorDict], val: Callable[[TensorDict], TensorDict]) -> Groups:
-        """`state` after step `number` = (loss, tensors, moments), S_val being `val` of these tensors; where one of them is not
-        finite, `state` as it was, with half the rate."""
+        """`state` after step `number` = (loss, tensors, moments), the loss being that of where the step began and S_val `val` of
+        the tensors. Where one of them is not finite, S_val goes back to where the step before began, with half the rate: a
+        loss that is not finite says that this one led astray."""
         loss, tensors, moments = step
         broken = not_finite({"loss": loss, **tensors})
         if broken:
-            return state | {"moments": {}, "health": _rejected(state["health"], number, broken)}
-        return state | {"val": val(tensors), "moments": moments, "health": state["health"] | {"rejected": torch.zeros(())}}
+            health = _rejected(state["health"], number, broken)
+            return state | {"val": state.get("before", state["val"]), "moments": {}, "health": health}
+        health = state["health"] | {"rejected": torch.zeros(())}
+        return state | {"val": val(tensors), "before": state["val"], "moments": moments, "health": health}
 
 
 def stages_of(method: Condenser, label: str) -> dict[str, int]:
@@ -140,7 +143,7 @@ def followed(read: dict[str, Tensor], loss: Tensor, accuracy: Tensor) -> dict[st
 def standard(a: Tensor) -> Tensor:
     """Mean 0 and variance 1 (a constant becomes 0)."""
     centred = a - a.mean()
-    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
+    return centred / centred.square().mean().clamp_min(1e-24).sqrt()  # not bounded after the root, whose slope at 0 is infinite
 
 
 def _rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:

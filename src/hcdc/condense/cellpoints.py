@@ -234,7 +234,8 @@ def judged(network: NasBench201, params: Params, hyper: Hyper, data: ImageData, 
 @dataclass(frozen=True)
 class CellFit:
     """Trains one network by `solver`, in memory with the channels last: under autocast to bfloat16 where `bf16` asks for it,
-    every batch under one draw of `augmentation`."""
+    every batch under one draw of `augmentation`. What it returns lies in memory as it would if read from a file, since the layout
+    decides the last bits of what is computed with it."""
 
     solver: Solver
     bf16: bool = False
@@ -257,7 +258,8 @@ class CellFit:
                 return network.noisy(params, at, batch, own)
 
         laid = {name: channels_last(value) for name, value in start.items()}
-        return descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed, draws=drawn)
+        found = descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed, draws=drawn)
+        return {name: value.contiguous() for name, value in found.items()}
 
 
 def channels_last(value: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from hcdc._tensors import as_leaves
 from hcdc._typing import Params
 from hcdc.condense.images import ImageCondenser, cross_entropy, descended, enlarged
+from hcdc.condense.task import check_settings
 from hcdc.data import ImageData
 from hcdc.models import OPERATIONS, ConvNet
 from hcdc.store import Groups
@@ -36,6 +37,11 @@ class DC(ImageCondenser):
     lr_network: float = 0.01
     batch: int = 256
     matched: Matched = "matrices"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = tuple(name for name in ("outer", "inner") if getattr(self, name) is not None)
+        check_settings(self, counts=("batch", *given), rates=("lr_network",))
 
     @property
     def name(self) -> str:

@@ -12,9 +12,9 @@ from torch.nn import functional
 from hcdc._tensors import TensorDict
 from hcdc.condense.coreset import Coreset, rebuild
 from hcdc.condense.optimise import adam_step, not_finite
-from hcdc.condense.task import Task
+from hcdc.condense.task import Task, check_settings
 from hcdc.data import GraphData, propagated
-from hcdc.errors import ConvergenceError, DataError
+from hcdc.errors import ConvergenceError, DataError, InputError
 from hcdc.models.classifier import glorot
 from hcdc.store import Groups
 
@@ -46,6 +46,11 @@ class GCond:
     hops: int = 2
     turns: tuple[int, int] = (10, 40)
     both: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self, counts=("epochs", "outer", "inner", "hidden", "hops"), rates=("lr", "lr_inner"))
+        if min(self.turns) < 0 or sum(self.turns) < 1:
+            raise InputError("turns", self.turns, "must not be negative, nor both be 0", "use the published (10, 40)")
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from hcdc.condense.calibration import METRICS, Calibration, check_driver, follow
 from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
 from hcdc.condense.optimise import adam_step, cosine, no_longer
 from hcdc.condense.points import Measure, Points, descend
-from hcdc.condense.task import Condenser, Task, generator_for
+from hcdc.condense.task import Condenser, Task, check_settings, generator_for
 from hcdc.data import ImageData
 from hcdc.errors import DataError, InputError
 from hcdc.spaces import Space
@@ -100,6 +100,7 @@ class HCDC(Calibration):
         if min(weights) < 0 or max(self.align, self.values) == 0:
             rule = "must not be negative, nor both `align` and `values` be 0"
             raise InputError("align, values, accuracy", weights, rule, "leave them at their defaults")
+        check_settings(self, rates=("lr", "lr_structure"))
 
     def measurements(self) -> int:
         return -(-self.driver.starts // self.driver.chunk) * self.driver.stages if isinstance(self.driver, Bank) else 0
@@ -160,7 +161,7 @@ class HCDC(Calibration):
         return self._update(task, state | {"trajectory": packed(moved, params)}, points, number)
 
     def _update(self, task: Task, state: Groups, points: Points, number: int) -> tuple[Groups, dict[str, float]]:
-        """One Adam step on S_val; a step to where the loss is not finite is taken back and the rate halved."""
+        """One Adam step on S_val, taken back where it leads to what is not finite (`accepted`)."""
         val = rebuild(task.real.val, state["val"])
         names = [name for name in val.learnable() if self.structure or name != "adjacency"]
         leaves = as_leaves({name: val.learnable()[name] for name in names})

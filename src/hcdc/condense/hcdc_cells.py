@@ -15,7 +15,7 @@ from hcdc.condense.cellpoints import Architecture, CellFit, CellMeasure, CellPoi
 from hcdc.condense.coreset import Coreset
 from hcdc.condense.images import enlarged, shrunk
 from hcdc.condense.optimise import adam_step, cosine, not_finite
-from hcdc.condense.task import Condenser, Task
+from hcdc.condense.task import Condenser, Task, check_settings
 from hcdc.data import ImageData
 from hcdc.errors import ConvergenceError, DataError, InputError
 from hcdc.models import NasBench201
@@ -103,6 +103,7 @@ class CellHCDC(Calibration):
             raise InputError("align, values, accuracy", weights, "must not be negative, nor all be 0", "leave them at their defaults")
         if self.formation < 1 or self.temperature <= 0:
             raise InputError("formation, temperature", (self.formation, self.temperature), "must be positive", "use 1 and 1.0")
+        check_settings(self, rates=("lr", "lr_labels"))
 
     def measurements(self) -> int:
         return self.driver.starts * self.driver.stages if isinstance(self.driver, CellBank) else 0
@@ -209,7 +210,7 @@ class CellHCDC(Calibration):
         return self._update(task, state | paths, points, number)
 
     def _update(self, task: Task, state: Groups, points: list[CellPoint], number: int) -> tuple[Groups, dict[str, float]]:
-        """One Adam step on (some images of) S_val; one to where the loss is not finite is taken back and the rate halved."""
+        """One Adam step on (some images of) S_val, taken back where it leads to what is not finite (`accepted`)."""
         labels = state["labels"]["y"]
         order = torch.randperm(len(labels), generator=task.generator(13, number))[: self.images]
         leaves = as_leaves(state["val"])

@@ -15,7 +15,7 @@ from hcdc._tensors import TensorDict, as_leaves, under
 from hcdc._typing import Params
 from hcdc.bilevel import stepped
 from hcdc.condense.optimise import not_finite
-from hcdc.condense.task import Task, choose
+from hcdc.condense.task import Task, check_settings, choose
 from hcdc.data import ImageData
 from hcdc.errors import ConvergenceError, DataError, InputError
 from hcdc.models import ConvNet, augment, draw
@@ -50,12 +50,11 @@ class ImageCondenser(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "augmentation", tuple(self.augmentation))
-        if self.steps < 1 or self.real_batch < 1:
-            raise InputError("steps, real_batch", (self.steps, self.real_batch), "must be at least 1", "raise them")
-        if self.lr <= 0 or not 0 <= self.momentum < 1:
-            raise InputError("lr, momentum", (self.lr, self.momentum), "must be positive, and in [0, 1)", "use the defaults")
-        if self.formation < 1 or self.teacher < 0:
-            raise InputError("formation, teacher", (self.formation, self.teacher), "must be at least 1, and 0", "use 1 and 0 for neither")
+        check_settings(self, counts=("steps", "real_batch", "formation"), rates=("lr",))
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum", self.momentum, "must lie in [0, 1)", "use the default")
+        if self.teacher < 0:
+            raise InputError("teacher", self.teacher, "must not be negative", "use 0 for none")
 
     @property
     @abstractmethod

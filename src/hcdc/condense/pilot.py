@@ -118,4 +118,4 @@ def _ranks(values: Tensor) -> Tensor:
     """Equal values, as those of models that diverged are, share the mean of their ranks."""
     from scipy.stats import rankdata  # here, since loading it takes most of a second
 
-    return torch.from_numpy(rankdata(values.numpy()))
+    return torch.from_numpy(rankdata(values.cpu().numpy()))

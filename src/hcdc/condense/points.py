@@ -153,10 +153,15 @@ class Measure:
         return Points.join(parts)
 
     def _implicit(self, task: Task, params: Params, hyper: Hyper, val: Any, seed: int) -> Tensor:
-        """Eq. (IFT) with the real training loss [B, k], at `params` or at parameters trained on the real data."""
+        """Eq. (IFT) with the real training loss, that of the full recipe, and the criterion read on S [B, k], at `params` or at
+        parameters trained on the real data."""
         at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=task.seed + seed)
         adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
-        found, _ = hypergradients(self.aligned(task.condensed.problem), at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
+        problem: Any = task.full.problem
+        criterion = getattr(self.aligned(task.condensed.problem), "criterion", None)
+        if criterion is not None:
+            problem = replace(problem, criterion=criterion)
+        found, _ = hypergradients(problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
         return ravel(found)
 
     def _real_val(self, task: Task, seed: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -113,6 +114,14 @@ def default_recipes(data: Any, family: str | None = None, *, size: int = 500, **
     if isinstance(data, TableData):
         return Recipe(small, Adam(200, 0.05)), Recipe(problem, Adam(300, 0.05, batch_size=1024))
     return Recipe(small, Adam(150, 0.01)), Recipe(problem, Adam(300, 0.01, batch_size=128))
+
+
+def check_settings(method: Any, *, counts: tuple[str, ...] = (), rates: tuple[str, ...] = ()) -> None:
+    """Raise `InputError` where one of `counts` is less than 1, or one of `rates` is not positive and finite."""
+    wrong = [name for name in counts if not getattr(method, name) >= 1] + [name for name in rates if not 0 < getattr(method, name) < math.inf]
+    if wrong:
+        rule = "must be at least 1" if wrong[0] in counts else "must be positive and finite"
+        raise InputError(", ".join(wrong), tuple(getattr(method, name) for name in wrong), rule, "leave them at their defaults")
 
 
 def strata(data: Any) -> tuple[Tensor, int]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from hcdc._device import here
 from hcdc._tensors import TensorDict, has_memory
 from hcdc.data.base import Splits
 from hcdc.data.sparse import Sparse
@@ -210,12 +211,12 @@ def symmetric_adjacency(edge_index: Tensor, n: int) -> Sparse:
     """
     loops = edge_index[0] == edge_index[1]
     index = edge_index[:, ~loops] if bool(loops.any()) else edge_index
-    numbers = torch.empty(2, index.shape[1], dtype=torch.long)
+    numbers = torch.empty(2, index.shape[1], dtype=torch.long, device="cpu")
     for number, (row, column) in zip(numbers, ((index[0], index[1]), (index[1], index[0])), strict=True):
         number.copy_(row).mul_(n).add_(column.long())
     flat = numbers.view(-1)
     flat.numpy().sort()
-    entries = torch.unique_consecutive(flat)
+    entries = torch.unique_consecutive(flat).to(here())
     crow = torch.searchsorted(entries, torch.arange(n + 1) * n)
     csr = torch.sparse_csr_tensor(crow, entries.remainder_(n), torch.ones(entries.numel()), (n, n), check_invariants=False)
     return Sparse(csr, symmetric=True)

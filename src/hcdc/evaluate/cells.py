@@ -13,7 +13,7 @@ import torch
 
 from hcdc._tensors import digest
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import SGD, WORST, Solver
+from hcdc.bilevel import SGD, Solver, bounded
 from hcdc.condense import CellFit, channels_last
 from hcdc.data import ImageData
 from hcdc.errors import InputError
@@ -118,7 +118,7 @@ class CellTrainer:
         return params, 0.0
 
     def fit(self, network: CellNetwork, train: ImageData, seed: int) -> Params:
-        """Trained parameters, in memory with the channels last."""
+        """Trained parameters."""
         start = network.init({}, torch.Generator().manual_seed(seed))
         return CellFit(self.solver, self.bf16, self.augmentation)(network, start, train, seed=seed)
 
@@ -137,5 +137,5 @@ def judged(network: CellNetwork, params: Params, hyper: Hyper, data: ImageData, 
         part = part.replace(x=channels_last(part.x))
         values: dict[str, Any] = {**network.metrics(params, hyper, part), "criterion": network.outer(params, hyper, part)}
         for name in METRICS:
-            totals[name] += float(torch.nan_to_num(values[name].double(), nan=WORST, posinf=WORST)) * part.size / data.size
+            totals[name] += float(bounded(values[name].double())) * part.size / data.size
     return totals

@@ -56,7 +56,8 @@ def ceiling(scores: Tensor) -> float:
     seeds = scores.shape[0]
     if seeds < 2:
         return float("nan")
-    others = [(scores.sum(0) - scores[s]) / (seeds - 1) for s in range(seeds)]
+    # Not the sum less one of them: beside a training that diverged nothing would be left of the others.
+    others = [torch.cat([scores[:s], scores[s + 1 :]]).mean(0) for s in range(seeds)]
     return float(np.mean([spearman(scores[s], others[s]) for s in range(seeds)]))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import MEMORY, WORST, Bilevel, Recipe, Scored, readings, together
+from hcdc.bilevel import MEMORY, Bilevel, Recipe, Scored, bounded, readings, together
 from hcdc.condense import CellFit
 from hcdc.errors import InputError
 from hcdc.evaluate.cells import judged
@@ -57,13 +57,12 @@ def trained(recipe: Recipe, hyper: Hyper, train: Any, seed: int) -> Params:
 
 @torch.no_grad()
 def measure(problem: Bilevel, params: Params, hyper: Hyper, data: Any) -> dict[str, Tensor]:
-    """Metrics [B] of what `trained` made; a loss that is not a number counts as infinitely bad."""
+    """Metrics [B] of what `trained` made; of one that is not a number the worst there is (`bounded`)."""
     if isinstance(problem, NasBench201):
         network, rest = alone(problem, hyper)
         return {name: torch.tensor([value]) for name, value in judged(network, params, rest, data).items()}
     found = readings(problem, params, hyper, data)
-    worst = {name: torch.nan_to_num(found[name], nan=WORST, posinf=WORST) for name in ("loss", "criterion")}
-    return {**worst, "accuracy": found["accuracy"]}
+    return {"loss": bounded(found["loss"]), "criterion": bounded(found["criterion"]), "accuracy": -bounded(-found["accuracy"])}
 
 
 def alone(family: NasBench201, hyper: Hyper) -> tuple[CellNetwork, Hyper]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from hcdc._typing import Config
-from hcdc.bilevel import WORST
+from hcdc.bilevel import WORST, bounded
 from hcdc.errors import FormatError, InputError, SpaceError
 from hcdc.evaluate import STARTS, objective_for
 from hcdc.integrations.optuna_storage import one_at_a_time, open_storage, require_optuna, storage_errors
@@ -101,7 +101,7 @@ def _trainer(goal: Objective, seed: int, rungs: int) -> Callable[[optuna.Trial],
         hyper = goal.space.relax_all([suggest(trial, goal.space)])
         score = WORST
         for rung, params in enumerate(goal.recipe.training(hyper, goal.train, seed=seed, every=every), 1):
-            score = float(goal.judged(params, hyper).nan_to_num(nan=WORST, posinf=WORST))
+            score = float(bounded(goal.judged(params, hyper)))
             if rung * every < steps:
                 trial.report(score, rung)
                 if trial.should_prune():

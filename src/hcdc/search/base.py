@@ -14,9 +14,10 @@ from torch import Tensor
 
 from hcdc._tensors import digest, ravel
 from hcdc._typing import Config, Hyper, Params
-from hcdc.bilevel import CG, WORST, Implicit, Recipe, hypergradients, together, values
+from hcdc.bilevel import CG, Implicit, Recipe, bounded, hypergradients, together, values
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
+from hcdc.models import ModuleProblem
 from hcdc.spaces import Space
 from hcdc.store import Ledger, numerics, space_to_card
 
@@ -71,11 +72,22 @@ class Objective:
     def identity(self) -> dict[str, Any]:
         """What scores depend on, as plain JSON: hash of the data, recipe, space.
 
-        The problem of the recipe stands there as its `repr`, which for a dataclass says all.
+        The problem of the recipe stands there as its `repr`, which for a dataclass says all. Of a module it does not: it stands
+        there by what it computes as well (`behaviour`).
         """
         parts = {"train": self.train, "val": self.val}
         data = digest((f"{part}.{key}", value) for part, data in parts.items() for key, value in data.tensors().items())
-        return json.loads(json.dumps({"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space)}))
+        facts = {"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space)}
+        return json.loads(json.dumps(facts | ({"behaviour": self.behaviour()} if isinstance(self.recipe.problem, ModuleProblem) else {})))
+
+    @torch.no_grad()
+    def behaviour(self) -> str:
+        """Hash of one untrained model and of its losses on both parts, which other code at the same place changes."""
+        problem, generator = self.recipe.problem, torch.Generator().manual_seed(0)
+        hyper = self.space.relax(self.space.sample(generator))
+        params = problem.init(hyper, generator)
+        losses = {"inner": problem.inner(params, hyper, self.train), "outer": problem.outer(params, hyper, self.val)}
+        return digest((params | losses).items())
 
     def cause(self, **more: Any) -> dict[str, Any]:
         """What the bits of a result that is kept depend on: `identity`, the versions and device that compute, and `more`."""
@@ -105,9 +117,9 @@ def scored(objective: Objective, hyper: Hyper, seed: int) -> tuple[Tensor, float
 
 
 def collected(configs: Sequence[Config], scores: Tensor, seconds: float) -> tuple[Trial, ...]:
-    """One trial a configuration, `seconds` shared evenly; a score that is not finite is `WORST`."""
-    finite, share = torch.nan_to_num(scores, nan=WORST, posinf=WORST), seconds / len(configs)
-    return tuple(Trial(dict(config), float(score), share) for config, score in zip(configs, finite, strict=True))
+    """One trial a configuration, `seconds` shared evenly; none is above `WORST`."""
+    share = seconds / len(configs)
+    return tuple(Trial(dict(config), float(score), share) for config, score in zip(configs, bounded(scores), strict=True))
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

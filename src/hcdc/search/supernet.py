@@ -177,7 +177,8 @@ def searched(search: Search, architect: Architect, objective: Objective, trials:
     for number in range(trials):
         net = Supernet(objective, architect, generator_for(seed, number).initial_seed())
         # The search itself, its settings among them, is a part of what the result depends on.
-        cause = objective.cause(seed=net.seed, search=repr(search), architect=repr(architect)) if checkpoint else {}
+        known = {"search": repr(search), "architect": repr(architect), "adjoint": repr(objective.adjoint)}
+        cause = objective.cause(seed=net.seed, **known) if checkpoint else {}
         found = kept.kept(cause, lambda net=net, cause=cause: _one(search, net, checkpoint, cause))
         seconds.append(found["seconds"])
         configs.append(found["config"])

@@ -43,7 +43,10 @@ class Real:
         return min(max(float(point[0]), self.low), self.high)
 
     def admits(self, value: object) -> bool:
-        return isinstance(value, (int, float)) and self.low - 1e-6 <= value <= self.high + 1e-6
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        rounding = 1e-6 * (self.high - self.low) + 1e-7 * max(abs(self.low), abs(self.high))
+        return self.low - rounding <= value <= self.high + rounding
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Int:
         return min(max(round(float(point[0])), self.low), self.high)
 
     def admits(self, value: object) -> bool:
-        return isinstance(value, int) and self.low <= value <= self.high
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
