@@ -81,6 +81,17 @@ def test_a_set_is_not_searched_beyond_what_it_was_made_for(tmp_path):
     assert own(Net, train, val, **SMALL | {"space": Space(narrower)}).load(tmp_path / "set").train.size == 6
 
 
+def test_the_best_of_a_search_are_guarded():
+    """By trainings on the full data, and without test data."""
+    train, val, _ = arrays()
+    found = condense_model(Net, train, val, **SMALL)
+    guarded = found.guard(found.search("random", trials=5), keep=2, seeds=2)
+    assert [len(each.real) for each in guarded.candidates] == [2, 2]
+    assert guarded.recommended == min(guarded.candidates, key=lambda each: each.mean).trial.config
+    with pytest.raises(InputError, match=r"`algorithm` = 'tpe'.*found\.objective"):
+        found.search("tpe")
+
+
 def test_steps_belong_to_a_method_that_is_named():
     train, val, _ = arrays()
     with pytest.raises(InputError, match="`steps`"):

@@ -74,9 +74,10 @@ class ModelError(HcdcError):
     """A model or loss of the user's own raised; the original is kept, with its traceback, as `__cause__`."""
 
     @classmethod
-    def of(cls, what: str, error: BaseException) -> ModelError:
-        """Of the user's `what`, naming the innermost line outside of libraries."""
-        return cls(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}")
+    def of(cls, what: str, error: BaseException, called: str = "") -> ModelError:
+        """Of the user's `what`, naming the innermost line outside of libraries, and how it was `called` where it does not take that."""
+        how = f"; it is called as {called}" if called and isinstance(error, TypeError) else ""
+        return cls(f"your `{what}` raised {type(error).__name__}{_place(error)}: {error}{how}")
 
 
 class ConvergenceError(HcdcError):

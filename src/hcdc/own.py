@@ -18,7 +18,7 @@ from hcdc.condense import HCDC, NEIGHBOURS, STRONG, Bank, Budget, Callback, Choi
 from hcdc.data import Intake, Real, Source, Splits, fingerprint, kind_of, read_graph
 from hcdc.doctor import Checkup, check
 from hcdc.errors import InputError
-from hcdc.evaluate import Evaluation, Judge, Probe, check_space, verdict
+from hcdc.evaluate import Evaluation, Guard, Guarded, Judge, Probe, check_space, verdict
 from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
@@ -137,22 +137,31 @@ class Calibrated:
     def search(self, algorithm: str = "random", *, trials: int = 40, seed: int = 0) -> tuple[Trial, ...]:
         """`trials` trainings on the condensed set as `algorithm` chooses them, best first."""
         if algorithm not in ALGORITHMS:
-            raise InputError("algorithm", algorithm, f"must be one of {', '.join(ALGORITHMS)}", "choose one of these")
+            rule = f"must be one of {', '.join(ALGORITHMS)}"
+            remedy = "choose one of these; for Optuna's, give hcdc.integrations.optuna.objective(found.objective) to a study"
+            raise InputError("algorithm", algorithm, rule, remedy)
         return tuple(ranked(ALGORITHMS[algorithm].run(self.objective, trials=trials, seed=seed)))
+
+    def guard(self, trials: Sequence[Trial], keep: int = 5, *, seeds: int = 3) -> Guarded:
+        """The `keep` best of a search trained on the full data, and judged on the real validation data (see `Guard`): its
+        `recommended` configuration is the one to take."""
+        with bar("training", prefix="training on ", shown=self.made.progress) as told:
+            return Guard(keep, seeds)(self.condensed, self._source(None), trials, progress=told, problem=self.made.problem)
+
+    def _source(self, test: Any) -> Source:
+        real = self.made.task.real
+        return Source(self.made.card.name, Splits(real.train, real.val, test), fingerprint(real))
 
     def probe(self, *, configs: int = 12, seeds: int = 2) -> Calibrated:
         """The same with what `Probe` says in the card; test data is not looked at, and none is needed."""
-        real = self.made.task.real
-        source = Source(self.made.card.name, Splits(real.train, real.val, None), fingerprint(real))
         with bar("training", prefix="training on ", shown=self.made.progress) as told:
-            return replace(self, condensed=Probe(configs, seeds)(self.condensed, source, told, self.made.problem))
+            return replace(self, condensed=Probe(configs, seeds)(self.condensed, self._source(None), told, self.made.problem))
 
     def evaluate(self, test: Any = None, *, configs: int = 24, seeds: int = 2, config_seed: int = 123) -> Evaluation:
         """What `hcdc evaluate` measures, on configurations that condensing did not see; its `facts` hold the verdict too.
 
         `test` comes in the form of the training data; a graph and `Splits` have their own.
         """
-        real = self.made.task.real
         if self.made.intake is None:
             if test is not None:
                 raise InputError("test", type(test).__name__, "came with the training data", "leave it out")
@@ -161,9 +170,8 @@ class Calibrated:
             held = None if test is None else self.made.intake.read(test, "test")
         if held is None:
             raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
-        source = Source(self.made.card.name, Splits(real.train, real.val, held), fingerprint(real))
         with bar("training", prefix="training on ", shown=self.made.progress) as told:
-            found = Judge(configs, seeds, config_seed)(self.condensed, source, told, self.made.problem)
+            found = Judge(configs, seeds, config_seed)(self.condensed, self._source(held), told, self.made.problem)
         judged = verdict(found.facts)
         return replace(found, facts=found.facts | {"verdict": judged.light, "sentence": judged.sentence})
 

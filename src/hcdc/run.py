@@ -179,7 +179,8 @@ def train_from(folder: Path, source: Source) -> Existing:
 def _check_kind(name: str, kind: str, wanted: str, known: Iterable[str]) -> None:
     if kind != wanted:
         rule = f"{', '.join(known)} condense {'graphs' if wanted == 'graph' else wanted} only"
-        raise InputError("method", name, rule, f"choose one of {', '.join(m for m in METHODS if m not in known)}")
+        others = {"graph": IMAGE_METHODS, "images": GRAPH_METHODS}.get(kind, {**IMAGE_METHODS, **GRAPH_METHODS})
+        raise InputError("method", name, rule, f"choose one of {', '.join(m for m in METHODS if m not in others)}")
 
 
 def task_for(

@@ -72,7 +72,9 @@ def test_the_main_job(capsys, tmp_path, method):
     assert "Direction of hypergradients" in page
     for line in (f"hcdc condense {data} --size 9 --method {method}", f"hcdc search {out} --algorithm grid", f"hcdc evaluate {out} --configs 5"):
         assert line in page
-    assert "verdict" in run(capsys, "show", str(out))[1]
+    told = run(capsys, "show", str(out))[1]
+    assert facts["sentence"] in told
+    assert f"Report: {facts['report']}" in told
     assert "is whole" in run(capsys, "verify", str(out))[1]
 
 
@@ -110,7 +112,9 @@ def test_the_main_job_on_a_table(capsys, tmp_path, last, space, score):
     assert ("accuracy" in json.dumps(sorted(facts))) == (score == "accuracy")
     page = Path(facts["report"]).read_text()
     assert ("R²" in page) == (score == "r2")
-    assert "verdict" in run(capsys, "show", str(out))[1]
+    told = run(capsys, "show", str(out))[1]
+    assert facts["sentence"] in told
+    assert f"Report: {facts['report']}" in told
     assert "is whole" in run(capsys, "verify", str(out))[1]
 
 
@@ -241,7 +245,7 @@ def test_what_was_said_of_another_set_is_left_aside(capsys, tmp_path):
     for path in (out / "evaluation.json", out / "search-random.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"artefact": "f" * 64}))
     told = run(capsys, "show", str(out))[1]
-    assert "verdict" not in told
+    assert "Report:" not in told
     assert "judged another set" in told
     page = Path(json.loads(run(capsys, "evaluate", str(out), "--configs", "4", "--seeds", "1", "--json")[1])["report"]).read_text()
     assert "hcdc search" not in page
@@ -293,6 +297,9 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
     assert (code, facts["method"]) == (0, "hcdc")
     assert facts["memory_bytes"] > 2**20
     assert not (tmp_path / "out").exists()
+    _, text, _ = run(capsys, "condense", "wine", *FAST, "--out", str(tmp_path / "out"), "--dry-run")
+    assert text.startswith("target: target, 3 classes; columns: alcohol, ")
+    assert "hcdc doctor" in text
 
 
 def test_condensing_ends_in_a_first_look(capsys, tmp_path):

@@ -78,6 +78,20 @@ def test_the_guard_is_on_the_bill_and_recommends(capsys, tmp_path):
     assert "Retrain a few" not in page
 
 
+def test_a_search_is_not_replaced_by_less(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    assert run(capsys, "search", str(out), "--trials", "4", "--guard", "2")[0] == 0
+    before = (out / "search-random.json").read_bytes()
+    for less in (("--trials", "3", "--guard", "2"), ("--trials", "4"), ("--trials", "4", "--resume")):
+        code, text, error = run(capsys, "search", str(out), *less)
+        assert (code, text, error.count("\n")) == (2, "", 1)
+        assert "holds a search of 4 trials and its guard, which would be lost" in error
+    assert (out / "search-random.json").read_bytes() == before
+    code, text, _ = run(capsys, "search", str(out), "--trials", "5", "--guard", "9")
+    assert code == 0
+    assert "of the best 5 (9 were asked for, and the search has no more that differ), trained 3 times each" in text
+
+
 def test_a_range_is_narrowed_and_only_widened_by_force(capsys, tmp_path):
     out = condensed(capsys, tmp_path)
     narrow = ["--axis", "filter.0=0.25:0.5", "--axis", "filter.3=-1:0", "--trials", "3"]

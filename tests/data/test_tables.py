@@ -142,7 +142,26 @@ def test_any_column_may_be_the_target(tmp_path: Path) -> None:
             load(f"{path},target={wrong}")
 
 
+def test_what_a_target_is_may_be_said(tmp_path: Path) -> None:
+    """Whole numbers that may be either are refused until it is."""
+    path = csv(tmp_path, "a,price\n" + "".join(f"{k},{k * k % 97}\n" for k in range(90)))
+    with pytest.raises(DataError, match=r"may be classes or numbers: 49 different .*,target=price,task=regression, or task=classes"):
+        load(path)
+    assert load(f"{path},task=regression").splits.train.num_classes == 0
+    assert load(f"{path},target=price,task=regression").splits.train.target.name == "price"
+    assert load(f"{csv(tmp_path, 'a,y' + ''.join(f'{chr(10)}{k},{k % 2}.0' for k in range(20)))},task=classes").splits.train.num_classes == 2
+    with pytest.raises(DataError, match=r"`task` = 'guess': must be one of regression, classes"):
+        load(f"{path},task=guess")
+    with pytest.raises(DataError, match="has cells that are no numbers"):
+        load(f"{csv(tmp_path, 'a,y' + ''.join(f'{chr(10)}{k},x{k % 2}' for k in range(20)))},task=regression")
+
+
+def test_names_that_are_places_are_names(tmp_path: Path) -> None:
+    assert load(csv(tmp_path, "0,1\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(20)))).splits.train.num_classes == 2
+
+
 FILES = {
+    "no line of names": ("1.5,0\n2.5,1\n3.5,0\n4.5,1\n", FormatError, "its first line holds numbers, 1.5, 0"),
     "uneven": ("a,y\n1,2\n1\n1,2\n", FormatError, "line 3"),
     "short": ("a,y\n1,2\n", FormatError, "three rows"),
     "empty": ("", FormatError, "is empty"),

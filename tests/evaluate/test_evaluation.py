@@ -122,7 +122,7 @@ def test_the_bill_breaks_even_where_saving_meets_cost():
 
 
 def facts(**changes):
-    base = dict.fromkeys(KEYS, 0.9) | {"ci95": [0.85, 0.95], "floor_strong_loss": 0.7, "configs": 8, "seeds": 2, "nodes": 9, "break_even_configs": 3}
+    base = dict.fromkeys(KEYS, 0.9) | {"ci95": [0.85, 0.95], "floor_strong_loss": 0.7, "configs": 24, "seeds": 2, "nodes": 9, "break_even_configs": 3}
     return base | changes
 
 
@@ -136,6 +136,9 @@ def facts(**changes):
         ({"spearman_loss": 0.7}, "amber"),
         ({"spearman_loss": 0.3}, "red"),
         ({"ci95": [0.1, 0.95]}, "amber"),
+        ({"ci95": [0.48, 1.0]}, "amber"),
+        ({"configs": 9, "ci95": [1.0, 1.0]}, "amber"),
+        ({"break_even_configs": None}, "amber"),
         ({"spearman_loss": 0.49, "ci95": [0.1, 0.95]}, "red"),
         ({"spearman_loss": -0.03, "ci95": [-1.0, 1.0]}, "amber"),
         ({"spearman_loss": -0.4, "ci95": [-0.8, 0.3]}, "red"),
@@ -148,6 +151,7 @@ def test_the_light_says_what_the_figures_say(changes, light):
 
 def test_an_open_question_is_said_to_be_one():
     assert "Undecided" in verdict(facts(ci95=[0.1, 0.95])).sentence
+    assert "Undecided" in verdict(facts(configs=4, ci95=[1.0, 1.0])).sentence
     assert "Undecided" in verdict(facts(spearman_loss=0.1, ci95=[-0.9, 0.9])).sentence
 
 
@@ -173,6 +177,16 @@ def test_verdict_reads_none_as_a_dash():
     lines = verdict(facts(picked_test_accuracy=None, regret_top5=None, break_even_configs=None, ceiling_loss=None)).lines
     assert "– %" in lines[3]
     assert "never pays" in lines[4]
+
+
+def test_a_set_that_never_pays_is_not_recommended():
+    assert "search on the full data" in verdict(facts(break_even_configs=None)).sentence
+
+
+def test_a_regression_that_explains_nothing_is_said_to():
+    score = {"score": "r2", "spearman_r2": 0.9, "spearman_top_half_r2": 0.9}
+    said = [verdict(facts(**score, picked_test_r2=best, best_test_r2=best)).lines[3] for best in (-0.07, 0.4)]
+    assert ["better than the mean" in line for line in said] == [True, False]
 
 
 def test_what_one_training_cannot_tell_is_said():

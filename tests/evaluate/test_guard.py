@@ -35,7 +35,7 @@ def trials(condensed):
 
 def found(*rows: tuple[float, ...]) -> Guarded:
     """Candidates in the order of S with these real criteria."""
-    return Guarded(tuple(Candidate(Trial({"a": float(place)}, float(place), 0.1), row) for place, row in enumerate(rows)), 1.0)
+    return Guarded(tuple(Candidate(Trial({"a": float(place)}, float(place), 0.1), row) for place, row in enumerate(rows)), 1.0, len(rows), len(rows))
 
 
 CLEAR = [(1.0, 1.1), (2.0, 2.1), (3.0, 3.1)]

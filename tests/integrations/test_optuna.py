@@ -128,6 +128,12 @@ def test_a_training_that_ends_in_nan_is_the_worst_and_no_failure():
     assert study.best_value == pytest.approx(1e30)
 
 
+@pytest.mark.parametrize("directions", [["maximize"], ["minimize", "minimize"]], ids=len)
+def test_a_study_that_does_not_minimise_one_value_is_refused(directions):
+    with pytest.raises(InputError, match=f"`direction` = '{', '.join(directions)}'"):
+        optuna.create_study(directions=directions).optimize(objective(goal()), n_trials=1)
+
+
 def test_no_rungs_are_refused():
     with pytest.raises(InputError, match="`rungs` = 0"):
         objective(goal(), rungs=0)

@@ -83,6 +83,17 @@ def test_errors_of_the_user_are_told_as_such_with_their_traceback() -> None:
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+class Asking(Net):
+    def forward(self, x: torch.Tensor, gate: torch.Tensor, act: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+        return super().forward(x, gate, act)
+
+
+def test_an_argument_that_no_axis_gives_is_told_with_the_call() -> None:
+    problem = ModuleProblem(Asking, SPACE, 2)
+    with pytest.raises(ModelError, match=r"'width'; it is called as module\(x, gate=\.\.\., act=\.\.\.\), with the axes"):
+        problem.outer(*at(problem), DATA)
+
+
 def _column(module: nn.Module, hyper: Any, batch: Any) -> torch.Tensor:
     return batch.x[:, 0]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import typer
 
 from hcdc.cli import commands, probing, running, searching
-from hcdc.errors import HcdcError
+from hcdc.errors import HcdcError, InputError
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -38,7 +38,7 @@ def root(_: Annotated[bool, typer.Option("--version", callback=_version, is_eage
 
 DATA_HELP = (
     "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, breast_cancer, wine, diabetes, the path of a graph in "
-    "an .npz or of a table in a .csv (its last column the target, or FILE.csv,target=COLUMN), "
+    "an .npz or of a table in a .csv (its last column the target, or FILE.csv,target=COLUMN,task=regression), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )
 SPACE_HELP = (
@@ -281,6 +281,8 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(args=arguments, standalone_mode=True)
     except HcdcError as error:
+        if isinstance(error, InputError) and error.argument in commands.FLAGS:
+            error = type(error)(commands.FLAGS[error.argument], error.value, error.rule, error.remedy)
         message = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(2) from None

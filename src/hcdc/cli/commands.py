@@ -31,6 +31,8 @@ class Answer(NamedTuple):
 
 ENGINES = ("local", "ray")
 DEVICES = ("cpu", "cuda", "auto")
+FLAGS = {"regularisers": "regularise", "searched": "search"}
+"""Flags whose names are not those of the settings that they set."""
 NAMED = 8
 """Axes of a space that are listed for a person."""
 
@@ -119,11 +121,10 @@ class Condense:
 
     def line(self) -> str:
         """The command that makes the same set wherever it is put: without --out and what changes no bit of it."""
-        renamed = {"regularisers": "regularise", "searched": "search"}
         asked, device = self.asked, None if self.where.device == "cpu" else self.where.device
         flags: dict[str, Any] = {"size": asked.size, "val-size": asked.val_size, "method": asked.method, "driver": asked.driver, "seed": asked.seed,
                                  "space": asked.space, "steps": asked.steps, "neighbours": asked.neighbours, "device": device}  # fmt: skip
-        flags |= {renamed.get(name, name): value for name, value in asked.family.items()}
+        flags |= {FLAGS.get(name, name): value for name, value in asked.family.items()}
         pictures = {name.replace("_", "-"): value for name, value in asked.images.items()}
         flags |= {name: value for name, value in pictures.items() if name not in ("soft-labels", "formation") or value not in (False, 1)}
         words = ["hcdc", "condense", asked.data]
@@ -157,13 +158,10 @@ def condense(request: Condense) -> Answer:
     needed, steps = check_memory(method, task), method.length()
     stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
     line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
+    lines = (*_columns(source), f"{line}; for an estimate of the time: hcdc doctor, with the same options")
     if request.dry_run:
-        return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, (line,))
-    target = getattr(source.splits.train, "target", None)
-    if target is not None:
-        read = f"{source.splits.train.num_classes} classes" if source.splits.train.num_classes else "a number"
-        sys.stderr.write(f"target: {target.name}, {read}\n")
-    sys.stderr.write(f"{line}; for an estimate of the time: hcdc doctor, with the same options\n")
+        return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, lines)
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     label = f"condensing {source.name} with {method.name}"
     with locked(request.out), request.where.opened() as engine, bar(label) as told:
         _refuse_a_run(request, checkpoint.exists)
@@ -175,6 +173,15 @@ def condense(request: Condense) -> Answer:
         if request.probe:
             look(request.out, condensed, source, engine)
     return show(request.out)
+
+
+def _columns(source: Source) -> list[str]:
+    """How the target of a table was read, and the columns beside it."""
+    data = source.splits.train
+    if source.kind != "table":
+        return []
+    read = f"{data.num_classes} classes" if data.num_classes else "a number"
+    return [f"target: {data.target.name}, {read}; columns: {few([column.name for column in data.columns])}"]
 
 
 def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
@@ -275,7 +282,7 @@ def searches_of(folder: Path, artefact: str) -> list[Searched]:
     for path in sorted(folder.glob("search-*.json")):
         try:
             facts: Any = read_json(path)
-            if not _is_of(facts, artefact):
+            if not is_of(facts, artefact):
                 continue
             trials = tuple(
                 Trial(dict(trial["config"]), float(trial["score"]), float(trial["seconds"]), bool(trial.get("pruned", False)))
@@ -310,19 +317,19 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {few(card.space)}; family: {family}",
     ]
+    lines += _axes(card, family)
     if card.pilot is not None:
         lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
     path = folder / "evaluation.json"
     if path.is_file():
         judged: Any = read_json(path)
-        if _is_of(judged, card.tensors_sha256):
+        if is_of(judged, card.tensors_sha256):
             facts["evaluation"] = judged
         else:
             lines.append(f"  {path} judged another set, and is left aside")
     judged = facts.get("evaluation")
     try:
-        lines += _looked_at(card)
-        lines += _unlooked(folder, card, family) if judged is None else [f"  verdict {judged['verdict']}: {judged['sentence']}"]
+        lines += [*_looked_at(card), *_unlooked(folder, card, family)] if judged is None else _judged(folder, judged)
         if as_readme:
             from hcdc.integrations.huggingface import dataset_card
 
@@ -338,11 +345,26 @@ def few(names: Collection[str], between: str = ", ") -> str:
     return between.join(listed if len(listed) <= NAMED else [*listed[: NAMED - 1], f"and {len(listed) - NAMED + 1} more"])
 
 
+def _axes(card: Card, family: str) -> list[str]:
+    """Whose decay each numbered axis of a logistic regression is."""
+    if family != "logistic" or card.data.columns is None:
+        return []
+    return [f"  log10_decay.N is of column N: {few([f'{at} {column.name}' for at, column in enumerate(card.data.columns[:-1])])}"]
+
+
 def _looked_at(card: Card) -> list[str]:
     from hcdc.evaluate import first_look
 
     found = first_look(card)
     return [] if found is None else [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
+
+
+def _judged(folder: Path, facts: dict[str, Any]) -> list[str]:
+    from hcdc.evaluate import verdict
+
+    found = verdict(facts)
+    report = folder / "report.html"
+    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines), *([f"  Report: {report}"] if report.is_file() else [])]
 
 
 def _unlooked(folder: Path, card: Card, family: str) -> list[str]:
@@ -400,6 +422,6 @@ def verify(folder: Path) -> Answer:
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
-def _is_of(facts: Any, artefact: str) -> bool:
+def is_of(facts: Any, artefact: str) -> bool:
     """Whether what was kept beside a set is of the set with the hash `artefact`; what does not say counts as its own."""
     return not isinstance(facts, dict) or facts.get("artefact", artefact) == artefact

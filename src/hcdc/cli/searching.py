@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcdc._progress import bar
-from hcdc.cli.commands import Answer, Where, data_of, few, opened
+from hcdc.cli.commands import Answer, Where, data_of, few, is_of, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Search:
         self.where.need(self.algorithm in ("grid", "random"), "algorithm", self.algorithm, "take grid or random, or leave --engine out")
         if self.guard is not None:
             Guard(self.guard)
+        elif self.data is not None:
+            raise InputError("data", self.data, "is what --guard trains on", "add --guard, or leave it out")
 
     def flags(self) -> str:
         """Of the command, without who computes and where its data and its study are: the URL of a database may hold a password."""
@@ -63,7 +65,8 @@ def search(request: Search) -> Answer:
     """Search on the condensed set; writes search-ALGORITHM.json with every trial.
 
     What is finished is kept in search-ALGORITHM/ as it comes. The folder goes when the search is done, but for a study
-    of Optuna, which more trials can go on with.
+    of Optuna, which more trials can go on with. A search that is there is replaced, but not by fewer trials
+    nor by none of its guard.
     """
     from hcdc.evaluate import Guard, check_source, objective_for
     from hcdc.search import ranked
@@ -77,6 +80,8 @@ def search(request: Search) -> Answer:
     source = None if guard is None else data_of(condensed.card, request.data, request.root)
     if source is not None:
         check_source(condensed, source)
+    path = folder / f"search-{request.algorithm}.json"
+    _refuse_to_lose(path, request, condensed.card.tensors_sha256)
     kept = None if request.storage else folder / f"search-{request.algorithm}"
     if kept is not None and kept.exists() and not request.resume:
         raise RunExistsError(f"{kept}: holds a search already; add --resume to go on with it, or remove that folder to start anew")
@@ -87,13 +92,25 @@ def search(request: Search) -> Answer:
         with bar("training", prefix="training on ") as told:
             guarded = guard(condensed, source, found, space=objective.space, progress=told)
     facts = _facts(request, condensed, found, guarded)
-    path = folder / f"search-{request.algorithm}.json"
     origin = {"artefact": condensed.card.tensors_sha256, "flags": request.flags()}
     write_json(path, facts | origin | {"all": [trial._asdict() for trial in ranked(found)]})
     if kept is not None and not studies:
         shutil.rmtree(kept, ignore_errors=True)
     lines = _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"])
     return Answer(facts, (*lines, f"All of them, with every digit: {path}"))
+
+
+def _refuse_to_lose(path: Path, request: Search, artefact: str) -> None:
+    """Raise `RunExistsError` where `path` holds a search of this artefact with more trials, or under a guard that this one lacks."""
+    from hcdc.store import read_json
+
+    held: Any = read_json(path) if path.is_file() else {}
+    if not isinstance(held, dict) or "trials" not in held or not is_of(held, artefact):
+        return
+    guarded = "guard" in held
+    if held["trials"] > request.trials or (guarded and request.guard is None):
+        remedy = f"ask for as many{', and for --guard' if guarded else ''}, or move that file away"
+        raise RunExistsError(f"{path}: holds a search of {held['trials']} trials{' and its guard' if guarded else ''}, which would be lost; {remedy}")
 
 
 def _searcher(request: Search) -> tuple[Searcher, bool]:
@@ -163,10 +180,12 @@ def _lines(facts: dict[str, Any], found: tuple[Trial, ...], criterion: str) -> t
     noise = ", within the noise of seeds" if guard["first_within_noise"] and not guard["first_held"] else ""
     tau = "Kendall's tau is undefined" if guard["kendall"] is None else f"Kendall's tau {guard['kendall']:.2f}"
     early = "; the rest could be left out" if guard["stopped_early"] else ""
+    fewer = "" if guard["offered"] == guard["asked"] else f" ({guard['asked']} were asked for, and the search has no more that differ)"
     return (
         head,
         *top,
-        f"On the full data, {guard['trained']} of the best trained {guard['seeds']} times: the first {stayed}{noise}; {tau}{early}.",
+        f"On the full data, the first {guard['trained']} of the best {guard['offered']}{fewer}, trained {guard['seeds']} times each: "
+        f"S's first {stayed}{noise}; {tau}{early}.",
         f"Recommended: {'  '.join(_values(facts['recommended_config']))}",
         f"Bill: condensing {bill['seconds_condense']:.1f} s, search {bill['seconds_search']:.1f} s, guard {bill['seconds_guard']:.1f} s; "
         f"the same trials on the full data, one at a time: about {bill['seconds_same_trials_on_full_estimate']:.1f} s.",

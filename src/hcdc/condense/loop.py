@@ -41,7 +41,9 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
     if checkpoint is not None and checkpoint.exists:
         done, state, facts = checkpoint.load()
         if facts.get("identity") != identity:
-            raise HcdcError(f"{checkpoint.folder} belongs to a run with other arguments; repeat them, or choose another --out")
+            known: dict[str, Any] = facts.get("identity") or {}
+            differing = ", ".join(name for name, value in identity.items() if known.get(name) != value)
+            raise HcdcError(f"{checkpoint.folder} belongs to a run with other arguments ({differing}); repeat them, or choose another --out")
         spent, history = float(facts["seconds"]), list(facts["history"])
     began = time.perf_counter()
     state = method.init(task) if state is None else state

@@ -43,7 +43,8 @@ PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
 IMAGES = ("digits", "cifar10")
 TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
-TARGET = ",target="
+TASKS = ("regression", "classes")
+CSV = re.compile(r"(?P<path>.*\.csv)(,target=(?P<target>.*?))?(,task=(?P<task>\w+))?")
 WIDEST = 1 << 24
 """Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
 
@@ -81,7 +82,8 @@ def kind_of(data: Any) -> Kind:
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
     """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10,
     breast_cancer, wine, diabetes), a graph drawn as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an
-    .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file (FILE.csv, or FILE.csv,target=COLUMN).
+    .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file (FILE.csv,target=COLUMN,task=regression, of which what
+    follows the file may be left out; see `load_csv`).
 
     Raises `DataError` for a name that is not known, a file that is not there and data that breaks a rule, `FormatError`
     for a file that cannot be read, `MissingExtraError` where the loader's library is absent. `download` lets Planetoid
@@ -115,9 +117,8 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
         return load_sklearn_table(name)
     if name.endswith(".npz"):
         return load_npz(Path(name))
-    path, chosen, target = name.partition(TARGET)
-    if path.endswith(".csv"):
-        return load_csv(Path(path), target if chosen else None)
+    if table := CSV.fullmatch(name):
+        return load_csv(Path(table["path"]), table["target"], table["task"])
     if re.fullmatch(r"[\w-]{1,64}", name) and (kept := folder / "graphs" / f"{name}.npz").is_file():
         return load_npz(kept)
     known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, *TABLES, SBM))
@@ -173,7 +174,8 @@ def load_npz(path: Path) -> Splits[GraphData]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields = {name: archive[name] for name in archive.files}
     except (OSError, *DAMAGE) as error:
-        raise FormatError(f"{path}: not a readable .npz of plain arrays ({error}); write it again with numpy.savez") from error
+        said = "" if "pickle" in str(error) else f" ({error})"  # numpy's advice, to load it unsafely, is not ours
+        raise FormatError(f"{path}: not a readable .npz of plain arrays{said}; write it again with numpy.savez") from error
     absent = [name for name in FIELDS if name not in fields]
     absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
     if absent:
@@ -244,13 +246,16 @@ def load_sklearn_table(name: str) -> Splits[TableData]:
     return table_splits(columns, bunch.target, shuffled_parts(len(bunch.target)), target_name="target")
 
 
-def load_csv(path: Path, target: str | None = None) -> Splits[TableData]:
+def load_csv(path: Path, target: str | None = None, task: str | None = None) -> Splits[TableData]:
     """A table from a .csv with a line of names: `target` is one of them (None: the last), a column `split` of train, val and
     test says the parts, and without one the rows are shuffled once and cut 60 : 20 : 20.
 
-    A target of text or of whole numbers is classes; one with a decimal point in it makes a regression. An empty cell and what
-    is in `ABSENT` is a missing value.
+    `task` says whether the target is of a "regression" or "classes"; None: text and whole numbers are classes, and one with a
+    decimal point in it makes a regression. More than `MANY` different whole numbers, of which few come again, are refused until
+    it is said what they are. An empty cell and what is in `ABSENT` is a missing value.
     """
+    if task is not None and task not in TASKS:
+        raise DataError("task", task, f"must be one of {', '.join(TASKS)}", "choose one of these, or leave it out")
     if not path.is_file():
         raise DataError("DATA", str(path), "must be a file that exists", "check the path")
     try:
@@ -263,6 +268,8 @@ def load_csv(path: Path, target: str | None = None) -> Splits[TableData]:
     head, *rows = lines
     if len(head) == 1:
         raise FormatError(f"{path}: has one column, {head[0]!r}; separate the cells by commas, and put the target last")
+    if all(map(_number, head)) and [float(name) for name in head] != list(range(len(head))):  # which is what pandas calls columns without a name
+        raise FormatError(f"{path}: its first line holds numbers, {', '.join(head[:3])}, ...; write a line of names above it")
     uneven = [number for number, row in enumerate(rows, 2) if len(row) != len(head)]
     if uneven or len(rows) < 3 or len(set(head)) < len(head):
         what = f"line {uneven[0]} has another number of cells than the first" if uneven else "needs three rows and names that differ"
@@ -271,12 +278,15 @@ def load_csv(path: Path, target: str | None = None) -> Splits[TableData]:
     split = cells.pop("split", None)
     name = list(cells)[-1] if target is None else target
     if name not in cells:
-        raise DataError("target", name, f"must be a column of {path}: {', '.join(cells)}", f"write {path}{TARGET}COLUMN")
-    values = _cells(cells.pop(name), whole=True)
+        raise DataError("target", name, f"must be a column of {path}: {', '.join(cells)}", f"write {path},target=COLUMN")
+    values = _targets(cells.pop(name), f"{path},target={name}", task)
     columns = read_columns({column: _cells(texts) for column, texts in cells.items()}, "DATA")
     parts = shuffled_parts(len(rows)) if split is None else _parts_named(np.asarray(split))
     return table_splits(columns, values, parts, target_name=name)
 
+
+MANY = 20
+"""Different whole numbers that may be classes without more being said; of more of them, each must come again so often."""
 
 ABSENT = {"na", "n/a", "nan", "null", "none", "?"}
 """Texts, in small letters, that stand for a missing value in a .csv."""
@@ -298,6 +308,26 @@ def _cells(cells: list[str], *, whole: bool = False) -> Any:
         if filled and len(filled) < len(cells):
             return np.asarray([float(cell) if cell else float("nan") for cell in cells])
     return np.asarray(cells)
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _targets(cells: list[str], name: str, task: str | None) -> Any:
+    """As `_cells`, of the kind that `task` says; `DataError` where whole numbers may be meant for either."""
+    values = np.asarray(cells) if task == "classes" else _cells(cells, whole=task is None)
+    if task == "regression" and values.dtype.kind != "f":
+        raise DataError("task", task, f"{name} has cells that are no numbers", "drop these rows, or write task=classes")
+    different = len(set(cells))
+    if values.dtype.kind == "i" and different > MANY and MANY * different > len(cells):
+        rule = f"may be classes or numbers: {different} different whole numbers in {len(cells)} rows"
+        raise DataError("DATA", name, rule, f"write {name},task=regression, or task=classes")
+    return values
 
 
 def _parts_named(split: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:

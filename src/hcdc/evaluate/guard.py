@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 
 from hcdc._progress import Progress
+from hcdc._typing import Config
 from hcdc.bilevel import WORST
 from hcdc.condense import recipes_of
 from hcdc.data import Source
@@ -19,6 +20,7 @@ from hcdc.evaluate.evaluation import check_source
 from hcdc.evaluate.ranking import kendall
 from hcdc.evaluate.retrain import retrain
 from hcdc.evaluate.scores import Scores
+from hcdc.models import ModuleProblem
 from hcdc.search import Trial, ranked
 from hcdc.spaces import Space
 from hcdc.store import Condensed, Ledger, numerics
@@ -43,11 +45,18 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Guarded:
-    """What the guard found: `candidates` in the order of S, those that were trained, and the seconds that it took."""
+    """What the guard found: `candidates` in the order of S, those that were trained of the `offered` ones, and the seconds that it
+    took; `asked` is how many were to be trained, where there are so many."""
 
     candidates: tuple[Candidate, ...]
     seconds: float
-    stopped: bool = False
+    offered: int
+    asked: int
+
+    @property
+    def stopped(self) -> bool:
+        """Whether some of those that were offered could be left out."""
+        return len(self.candidates) < self.offered
 
     @property
     def best(self) -> int:
@@ -60,6 +69,11 @@ class Guarded:
         """Standard deviation over seeds of one training, pooled over the candidates; those that diverged left out."""
         spreads = [torch.tensor(each.real, dtype=torch.float64).var().item() for each in self.candidates if max(each.real) < WORST]
         return math.sqrt(sum(spreads) / len(spreads)) if spreads else 0.0
+
+    @property
+    def recommended(self) -> Config:
+        """The configuration with the lowest mean on the real validation data."""
+        return self.candidates[self.best].trial.config
 
     def lost(self, one: int, other: int) -> bool:
         """Whether candidate `one` is worse than `other` by more than seeds explain: `ERRORS` noise sqrt(2 / seeds)."""
@@ -79,6 +93,8 @@ class Guarded:
         rows = [{"config": each.trial.config, "score": each.trial.score, "full": list(each.real)} for each in self.candidates]
         return {
             "trained": len(self.candidates),
+            "offered": self.offered,
+            "asked": self.asked,
             "seeds": len(self.candidates[0].real),
             "stopped_early": self.stopped,
             "first_held": self.best == 0,
@@ -86,7 +102,7 @@ class Guarded:
             "kendall": tau if math.isfinite(tau) else None,
             "noise": self.noise,
             "recommended_place": self.best + 1,
-            "recommended_config": self.candidates[self.best].trial.config,
+            "recommended_config": self.recommended,
             "seconds": self.seconds,
             "candidates": rows,
         }
@@ -126,8 +142,10 @@ class Guard:
         *,
         space: Space | None = None,
         progress: Progress | None = None,
+        problem: ModuleProblem | None = None,
     ) -> Guarded:
-        """`space` is the one that was searched (None: that of `condensed`).
+        """`space` is the one that was searched (None: that of `condensed`); `problem` is the model of an artefact made with one of
+        the user's own, of which nothing is kept in the ledger, as by `Judge`.
 
         Raises `InputError` when `source` is not the data that `condensed` was made from, or there is no trial to keep.
         """
@@ -136,28 +154,28 @@ class Guard:
         if not kept:
             raise InputError("trials", len(trials), "must hold one that was not pruned", "search with more trials")
         by_accuracy = condensed.card.recipes["condensed"]["problem"].get("criterion") == "soft-accuracy"
-        found = Guarded((), 0.0)
+        found = Guarded((), 0.0, len(kept), self.keep)
         for number, trial in enumerate(kept, 1):
-            scores = self._scores(condensed, source, space or condensed.space, trial)
+            scores = self._scores(condensed, source, space or condensed.space, trial, problem)
             real = real_of(scores, by_accuracy)
-            found = Guarded((*found.candidates, Candidate(trial, real)), found.seconds + scores.seconds)
+            found = replace(found, candidates=(*found.candidates, Candidate(trial, real)), seconds=found.seconds + scores.seconds)
             if progress is not None:
                 progress("the full data", number, len(kept))
             if number < len(kept) and found.settled():
-                return Guarded(found.candidates, found.seconds, stopped=True)
+                break
         return found
 
-    def _scores(self, condensed: Condensed, source: Source, space: Space, trial: Trial) -> Scores:
+    def _scores(self, condensed: Condensed, source: Source, space: Space, trial: Trial, problem: ModuleProblem | None) -> Scores:
         """Of one configuration, [seeds, 1]."""
-        card, parts = condensed.card.recipes["full"], list[Scores]()
+        card, parts, ledger = condensed.card.recipes["full"], list[Scores](), self.ledger if problem is None else Ledger(None)
         hyper = space.relax_all([trial.config])
 
         def trained(seed: int) -> dict[str, Any]:
-            return retrain(recipes_of(condensed)["full"], hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed).to_json()
+            return retrain(recipes_of(condensed, problem)["full"], hyper, source.splits.train, {"val": source.splits.val}, seed=1000 + seed).to_json()
 
         for seed in range(self.seeds):
             cause = {"guard": trial.config, "data": source.sha256, "recipe": card, "seed": seed, "versions": numerics()}
-            parts.append(Scores.from_json(self.ledger.kept(cause, functools.partial(trained, seed))))
+            parts.append(Scores.from_json(ledger.kept(cause, functools.partial(trained, seed))))
         return Scores.join(parts)
 
 

@@ -10,6 +10,9 @@ from hcdc.store import UNITS, Card
 Light = Literal["green", "amber", "red"]
 
 
+FEWEST = 10
+"""Configurations below which resampling them says nothing of how sure a correlation is: four in order are so in every sample."""
+
 MARGIN = 0.01
 """How far above the strong floor a correlation must be to count as better than it."""
 
@@ -32,18 +35,21 @@ def verdict(facts: Mapping[str, Any]) -> Verdict:
 
 
 def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
-    """Green: the ranking holds and beats what costs nothing. Amber: useful, or undecided, with a caveat. Red: do not search on it."""
+    """Green: the ranking holds, beats what costs nothing, and pays. Amber: useful, or undecided, with a caveat. Red: do not
+    search on it."""
     rho, floor = facts["spearman_loss"], facts["floor_strong_loss"]
     low, high = facts["ci95"]
     unknown = low is not None and low < 0 and high >= 0.5
     if rho is None or low is None or (rho < 0.5 and not unknown):
         return "red", "Do not search on this set: its ranking of configurations is not that of the full data."
-    if low < 0.3:
+    if low < 0.5 or facts["configs"] < FEWEST:
         return "amber", "Undecided: so few configurations leave it open whether the ranking holds; judge more of them before searching on this set."
     if floor is not None and floor >= rho - MARGIN:
         return "amber", "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
     if rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:
         return "amber", "Good for telling bad configurations from good ones; retrain the best few on the full data before choosing."
+    if facts["break_even_configs"] is None:
+        return "amber", "It ranks configurations as the full data does, and never pays for itself: search on the full data, which is as quick here."
     return "green", "Search on this set: it ranks configurations as the full data does."
 
 
@@ -122,6 +128,7 @@ def _picked(facts: Mapping[str, Any]) -> str:
     return (
         f"The configuration picked has test {word} {show(picked, 3)}, the best of all {show(best, 3)}; "
         f"best of the top five: {show(behind, 3)} behind."
+        + (" None predicts better than the mean of the target." if best is not None and best <= 0 else "")
     )
 
 

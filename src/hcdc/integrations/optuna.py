@@ -59,8 +59,11 @@ def _axis(name: str, found: BaseDistribution) -> Axis:
             raise SpaceError(name, found, "must have two or more options, all of them strings", "name the options")
         return Choice(options)
     step = 1 if isinstance(found, IntDistribution) else None
+    remedy = "give the values to be tried as a choice of strings, or all of the range"
+    if getattr(found, "log", False):
+        remedy = f"search its logarithm: log10_{name} from log10(low) to log10(high), of which the model takes 10 to the power"
     if not isinstance(found, (FloatDistribution, IntDistribution)) or found.log or found.step != step or found.single():
-        raise SpaceError(name, found, "must be a range of two values or more, without log or step", "give the axis in the coordinate to search in")
+        raise SpaceError(name, found, "must be a range of two values or more, without log or step", remedy)
     return Int(found.low, found.high) if isinstance(found, IntDistribution) else Real(found.low, found.high)
 
 
@@ -98,6 +101,9 @@ def _trainer(goal: Objective, seed: int, rungs: int) -> Callable[[optuna.Trial],
     every = -(-steps // rungs)
 
     def trained(trial: optuna.Trial) -> float:
+        directions = [each.name.lower() for each in trial.study.directions]
+        if directions != ["minimize"]:
+            raise InputError("direction", ", ".join(directions), "a score is the better the lower it is", "create a study that minimises")
         hyper = goal.space.relax_all([suggest(trial, goal.space)])
         score = WORST
         for rung, params in enumerate(goal.recipe.training(hyper, goal.train, seed=seed, every=every), 1):

@@ -178,7 +178,8 @@ class ModuleProblem:
         return 10 ** hyper[DECAY].squeeze() / 2 * squared(params)
 
     def _forward(self, params: Params, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
-        with users("forward"):
+        words = ", ".join([*("x", "edge_index")[: len(inputs)], *(f"{name}=..." for name in named)])
+        with users("forward", f"module({words}), with the axes of the space that it names"):
             return functional_call(self.template, params | self._frozen(), inputs, named)
 
     def _called(self, loss: UserLoss, params: Params, hyper: Hyper, batch: Any) -> Tensor:
@@ -248,14 +249,15 @@ def batch_of(data: Any) -> Batch | GraphBatch:
 
 
 @contextlib.contextmanager
-def users(what: str) -> Generator[None]:
-    """Whatever the user's `what` raises becomes a `ModelError`, the original and its traceback as its cause."""
+def users(what: str, called: str = "") -> Generator[None]:
+    """Whatever the user's `what` raises becomes a `ModelError`, the original and its traceback as its cause; `called` says how it
+    was called."""
     try:
         yield
     except HcdcError:
         raise
     except Exception as error:
-        raise ModelError.of(what, error) from error
+        raise ModelError.of(what, error, called) from error
 
 
 def _path(value: Any) -> str | None:

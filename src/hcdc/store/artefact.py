@@ -230,6 +230,8 @@ def load_card(folder: Path) -> Card:
     path = folder / CARD
     if not folder.is_dir():
         raise FormatError(f"{folder} is not a folder; give the --out of a finished `hcdc condense`")
+    if not path.exists() and (folder / "checkpoint").is_dir():
+        raise FormatError(f"{folder} holds an unfinished run; go on with it first: the same hcdc condense with --resume")
     try:
         card = Card.model_validate(read_json(path))
     except ValidationError as error:
