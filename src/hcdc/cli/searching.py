@@ -105,7 +105,7 @@ def _refuse_to_lose(path: Path, request: Search, artefact: str) -> None:
     from hcdc.store import read_json
 
     held: Any = read_json(path) if path.is_file() else {}
-    if not isinstance(held, dict) or "trials" not in held or not is_of(held, artefact):
+    if not isinstance(held, dict) or not isinstance(held.get("trials"), int) or not is_of(held, artefact):
         return
     guarded = "guard" in held
     if held["trials"] > request.trials or (guarded and request.guard is None):
