@@ -166,7 +166,7 @@ FILES = {
     "short": ("a,y\n1,2\n", FormatError, "three rows"),
     "empty": ("", FormatError, "is empty"),
     "semicolons": ("a;y\n1;2\n1;2\n1;2\n", FormatError, "one column"),
-    "NA": ("a,y\n1,0\nNA,1\n2,0\n3,1\n", DataError, "1 of 4 values missing"),
+    "NA": ("a,y\n1,0\nNA,1\n2,0\n3,1\n", DataError, "1 of 4 values missing or infinite, the first in row 2"),
     "names twice": ("a,a,y\n1,1,2\n1,1,2\n1,1,2\n", FormatError, "names that differ"),
     "an empty cell": ("a,y\n1,0\n,1\n2,0\n3,1\n", DataError, "missing"),
     "parts misspelt": ("a,split,y\n1,train,0\n2,train,1\n3,dev,1\n", DataError, "`split`"),

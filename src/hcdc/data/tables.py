@@ -124,12 +124,13 @@ def read_column(name: str, values: Iterable[Any]) -> np.ndarray:
         )
     if array.dtype.kind in "iuf":
         out = array.astype(np.float64)
-        missing = int((~np.isfinite(out)).sum())
+        missing = np.flatnonzero(~np.isfinite(out))
     else:
-        missing = sum(map(_absent, array.tolist()))
+        missing = np.flatnonzero([_absent(value) for value in array.tolist()])
         out = np.asarray([str(value) for value in array.tolist()])
-    if missing:
-        raise DataError(name, f"{missing} of {len(out)} values missing or infinite", "values must be there", "drop or impute them first")
+    if missing.size:
+        found = f"{missing.size} of {len(out)} values missing or infinite, the first in row {missing[0] + 1}"
+        raise DataError(name, found, "values must be there", "drop or impute them first")
     return out
 
 
