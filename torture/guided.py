@@ -38,7 +38,7 @@ def watch(name: str, scratch: Path, runs: int, seed: int) -> None:
     import random
     import warnings
 
-    import atheris  # pyright: ignore[reportMissingImports]
+    import atheris  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 
     with atheris.instrument_imports(include=["hcdc"], enable_loader_override=False):  # pyright: ignore[reportAttributeAccessIssue]
         from torture import seeds
