@@ -114,7 +114,12 @@ def _sign_groups(draw: random.Random, folder: Path) -> None:
 def _facts(folder: Path) -> None:
     """What evaluate and search leave beside an artefact."""
     _artefact(folder)
-    (folder / "evaluation.json").write_text(json.dumps({"verdict": "green", "sentence": "It holds.", "ci95": [0.5, 0.75], "configs": 8}))
+    correlations = ("spearman_loss", "spearman_accuracy", "spearman_top_half_loss", "spearman_top_half_accuracy", "ceiling_loss")
+    others = ("floor_strong_loss", "floor_random_loss", "picked_test_accuracy", "best_test_accuracy", "regret_top5")
+    seconds = ("seconds_condense", "seconds_search_condensed", "seconds_search_full")
+    facts = dict.fromkeys((*correlations, *others, *seconds), 0.75) | {"ci95": [0.5, 0.875], "configs": 12, "seeds": 2, "nodes": 9}
+    facts |= {"break_even_configs": 3, "verdict": "amber", "sentence": "It holds."}
+    (folder / "evaluation.json").write_text(json.dumps(facts))
     trials = [{"config": {"filter.0": 0.5, "op": "skip"}, "score": 0.25, "seconds": 0.125}] * 2
     (folder / "search-random.json").write_text(json.dumps({"algorithm": "random", "all": trials}))
 

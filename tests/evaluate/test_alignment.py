@@ -26,7 +26,7 @@ def test_the_full_data_is_aligned_with_itself() -> None:
 
 def test_before_is_where_learning_started(monkeypatch) -> None:
     source, task = small.source(), small.task()
-    idle = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=1, batch=4), lr=0.0, lr_structure=0.0)
+    idle = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=1, batch=4), lr=1e-30, lr_structure=1e-30)
     monkeypatch.setitem(small.METHODS, "idle", idle)
     made = artefact(source, "idle")
     start = start_of(made, task)

@@ -329,12 +329,13 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
             lines.append(f"  {path} judged another set, and is left aside")
     judged = facts.get("evaluation")
     try:
-        lines += [*_looked_at(card), *_unlooked(folder, card, family)] if judged is None else _judged(folder, judged)
         if as_readme:
             from hcdc.integrations.huggingface import dataset_card
 
-            facts["readme"] = dataset_card(card, facts.get("evaluation"))
-    except (KeyError, TypeError, ValueError) as error:
+            facts["readme"] = dataset_card(card, judged)
+        else:
+            lines += [*_looked_at(card), *_unlooked(folder, card, family)] if judged is None else _judged(folder, judged)
+    except (ArithmeticError, AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise FormatError(f"{path} lacks or misspells {error}; remove it and judge again: hcdc evaluate {folder}") from error
     return Answer(facts, tuple(facts["readme"].splitlines()) if as_readme else tuple(lines))
 

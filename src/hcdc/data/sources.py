@@ -174,8 +174,8 @@ def load_npz(path: Path) -> Splits[GraphData]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             fields = {name: archive[name] for name in archive.files}
     except (OSError, *DAMAGE) as error:
-        said = "" if "pickle" in str(error) else f" ({error})"  # numpy's advice, to load it unsafely, is not ours
-        raise FormatError(f"{path}: not a readable .npz of plain arrays{said}; write it again with numpy.savez") from error
+        said = "it holds something else, which is not unpickled" if "pickle" in str(error) else str(error)
+        raise FormatError(f"{path}: not a readable .npz of plain arrays ({said}); write it again with numpy.savez") from error
     absent = [name for name in FIELDS if name not in fields]
     absent += [] if "x" in fields else [name for name in ("x_indptr", "x_indices", "x_shape") if name not in fields]
     if absent:
