@@ -285,6 +285,10 @@ BAD = {
     "progress that is no yes or no": (lambda: own(Net, TRAIN, VAL, **SMALL, progress="yes"), "`progress` = 'yes': must be True or False"),
     "a size in quotes": (lambda: own(Net, TRAIN, VAL, **SMALL | {"size": "6"}), "`size` = '6': must be a whole number"),
     "a number for a solver": (lambda: own(Net, TRAIN, VAL, **SMALL | {"small": 100}), "`small` = 100"),
+    "a criterion beside a val_loss": (
+        lambda: own(Net, TRAIN, VAL, **SMALL, val_loss=lambda module, hyper, batch: module(batch.x).mean(), criterion="soft-accuracy"),
+        "`criterion` = 'soft-accuracy': is not what S is read by under a `val_loss`",
+    ),
     "a pilot of three": (lambda: own(Net, TRAIN, VAL, space=SPACE, size=6, pilot=3), "`pilot` = 3"),
     "a model that breaks": (
         lambda: condense_model(Net, TRAIN, VAL, **SMALL | {"space": Space({"lr": Real(0, 1), "gate": Real(0, 1)})}),

@@ -198,7 +198,10 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     real, intake, test = _read(train, val, settings.get("target"))
     losses = settings.get("loss"), settings.get("val_loss")
     classes, usual = real.train.num_classes, "loss" if losses[1] or not real.train.num_classes else "soft-accuracy"
-    problem = ModuleProblem(model, space, classes, *losses, settings.get("criterion", usual))
+    criterion = settings.get("criterion", usual)
+    if losses[1] is not None and criterion != "loss":
+        raise InputError("criterion", criterion, "is not what S is read by under a `val_loss`", "leave one of the two out")
+    problem = ModuleProblem(model, space, classes, *losses, criterion)
     kind = kind_of(real.train)
     small, full = settings.get("small", Adam(150, 0.01)), settings.get("full", Adam(300, 0.01, None if kind == "graph" else 128))
     budget = Budget(size, settings.get("val_size", size))

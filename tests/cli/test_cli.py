@@ -166,6 +166,7 @@ BAD_FLAGS = {
     "unknown criterion": (["condense", "{data}", "--size", "9", "--criterion", "luck"], "`criterion` = 'luck'"),
     "unknown basis": (["condense", "{data}", "--size", "9", "--basis", "wavelet"], "`basis` = 'wavelet'"),
     "unknown regulariser": (["condense", "{data}", "--size", "9", "--regularise", "decay", "--regularise", "l1"], "`regularise` = ('decay', 'l1')"),
+    "soft labels of a table": (["condense", "wine", "--size", "9", "--soft-labels", "--dry-run"], "`soft-labels` = True"),
     "order of a family without": (["condense", "{data}", "--size", "9", "--space", "appnp", "--order", "2"], "`order` = 2"),
     "negative order": (["condense", "{data}", "--size", "9", "--order", "-1"], "`order` = -1"),
     "size of zero": (["condense", "{data}", "--size", "0"], "`size` = 0"),

@@ -10,7 +10,17 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from hcdc.data import ImageData, Intake, TableData, read_graph
 from hcdc.errors import DataError
@@ -129,3 +139,32 @@ def test_a_graph_comes_with_its_parts() -> None:
     train, val, test = read_graph(data)
     assert torch.equal(train.x, torch.eye(12))
     assert [int(part.mask.sum()) for part in (train, val, test)] == [6, 3, 3]
+
+
+PAIRS = TensorDataset(torch.arange(24.0).reshape(12, 2), torch.arange(12) % 3)
+
+
+@pytest.mark.parametrize(
+    "collate", [None, lambda batch: (torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch]))], ids=["plain", "own"]
+)
+def test_a_loader_of_a_subset_gives_that(collate: Any) -> None:
+    """The usual way to cut one dataset into training and validation data."""
+    parts = [list(range(3, 12)), [0, 1, 2]]
+    for part in parts:
+        loader = DataLoader(PAIRS, batch_size=2, sampler=SubsetRandomSampler(part), collate_fn=collate)
+        assert torch.equal(Intake.of(loader)[1].x, PAIRS.tensors[0][part])
+        assert torch.equal(Intake.of(DataLoader(PAIRS, batch_sampler=BatchSampler(SubsetRandomSampler(part), 2, False), collate_fn=collate))[1].x,
+                           PAIRS.tensors[0][part])  # fmt: skip
+
+
+class Odd(BatchSampler):
+    """Batches of its own."""
+
+
+@pytest.mark.parametrize("how", [
+    {"sampler": WeightedRandomSampler([1.0] * 12, 12)}, {"sampler": RandomSampler(PAIRS, replacement=True)},
+    {"sampler": RandomSampler(PAIRS, num_samples=5)}, {"batch_sampler": Odd(SequentialSampler(PAIRS), 2, False)},
+], ids=["weighted", "with replacement", "some", "batches"])  # fmt: skip
+def test_a_loader_that_draws_as_it_likes_is_refused(how: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="does not say what the examples are; give the dataset"):
+        Intake.of(DataLoader(PAIRS, **how))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,25 @@ def test_names_that_are_places_are_names(tmp_path: Path) -> None:
     assert load(csv(tmp_path, "0,1\n" + "".join(f"{k}.5,{k % 2}\n" for k in range(20)))).splits.train.num_classes == 2
 
 
+@pytest.mark.parametrize("values", [[1, 2.5, 4], [Decimal("1"), Decimal("2.5"), Decimal("4")]], ids=["mixed", "decimals"])
+def test_objects_that_are_numbers_are_numbers(values: list[Any]) -> None:
+    column = np.array(values, dtype=object)
+    assert read_columns({"a": column})["a"].tolist() == [1.0, 2.5, 4.0]
+    parts = (torch.arange(3),) * 3
+    assert table_splits({"a": column}, column, parts).train.num_classes == 0
+    assert read_columns({"a": np.array([True, False], dtype=object)})["a"].tolist() == ["True", "False"]
+
+
+def test_a_constant_column_is_centred_whatever_its_size() -> None:
+    """And one of small numbers is scaled."""
+    large = Column.fitted("a", np.full(601, 123456.7))
+    assert float(large.encode(np.array([123456.8])).abs()) < 1
+    tiny = np.array([1e-14, 3e-14])
+    assert Column.fitted("a", tiny).encode(tiny).flatten().tolist() == pytest.approx([-1, 1])
+
+
 FILES = {
+    "an index of pandas": (",a,y\n0,1.5,0\n1,2.5,1\n2,3.5,0\n", FormatError, "column 1 has no name"),
     "no line of names": ("1.5,0\n2.5,1\n3.5,0\n4.5,1\n", FormatError, "its first line holds numbers, 1.5, 0"),
     "uneven": ("a,y\n1,2\n1\n1,2\n", FormatError, "line 3"),
     "short": ("a,y\n1,2\n", FormatError, "three rows"),

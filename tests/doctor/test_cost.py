@@ -10,7 +10,7 @@ import torch
 
 import hcdc.condense.hcdc as hcdc_module
 from hcdc._tensors import ravel
-from hcdc.condense import HCDC, Bank, condense, points
+from hcdc.condense import HCDC, Algorithm1, Bank, condense, points
 from hcdc.doctor import cost, estimate
 from hcdc.store import DataCard
 from tests import small
@@ -74,3 +74,10 @@ def test_an_s_train_that_is_learned_is_counted_too(monkeypatch):
 def test_methods_that_learn_nothing_cost_their_start():
     assert set(estimate(small.task(), small.METHODS["random"]).parts) == {"start"}
     assert estimate(small.task(), small.METHODS["gcond"]).parts["steps"] > 0
+
+
+def test_the_updates_of_algorithm_1_are_told_apart(monkeypatch):
+    """The first of a repeat begins its trajectories."""
+    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    parts = estimate(small.task(), HCDC(driver=Algorithm1(trajectories=2, repeats=3, updates=4, interval=2))).parts
+    assert (parts["first updates"], parts["later updates"]) == (3.0, 9.0)

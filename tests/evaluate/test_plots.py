@@ -216,6 +216,10 @@ class TestImages:
         assert len(axes.images) == 20
         assert {text.get_text() for text in axes.texts} == {str(label) for label in range(10)}
 
+    def test_targets_of_a_regression_are_told_as_numbers(self) -> None:
+        axes = plots.image_grid(torch.randn(3, 1, 2, 2), torch.tensor([1.62, -0.64, 0.27])).axes[0]
+        assert [text.get_text() for text in axes.texts] == ["-0.64", "0.27", "1.6"]
+
     def test_constant_images(self) -> None:
         pixels(plots.image_grid(torch.zeros(2, 1, 4, 4), torch.arange(2)))
 

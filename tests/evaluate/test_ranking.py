@@ -51,6 +51,11 @@ def test_ceiling_is_one_without_noise_and_needs_two_seeds():
     assert ceiling(torch.rand(4, 200, generator=RANDOM)) < 0.3
 
 
+def test_of_equals_the_first_is_picked():
+    test = torch.rand(80, generator=RANDOM)
+    assert regret(torch.zeros(80), test, 1) == pytest.approx(float(test.max() - test[0]))
+
+
 def test_one_training_that_diverged_does_not_hide_the_others():
     scores = torch.rand(3, 12, generator=RANDOM) + torch.arange(12.0)
     scores[0, -1] = WORST

@@ -74,6 +74,13 @@ def test_the_decay_of_each_block_and_of_the_linear_layer() -> None:
     assert float(problem.penalty(params, hyper)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("searched", ["augment", "mixup"])
+def test_every_draw_of_the_training_loss_is_weighed(searched: str) -> None:
+    """The loss of all draws keeps what each of them keeps."""
+    kept = [problem.footprint(random_images()) for problem in (made((searched,))[0], made(("smoothing",))[0])]
+    assert kept[0] == len(made((searched,))[0].operations) * kept[1]
+
+
 def test_smoothing_and_class_weights_by_hand() -> None:
     problem, params, _ = made(("smoothing", "weights"), weight_decay=0.0, groups=2)
     hyper = {"smoothing": torch.tensor([0.3], dtype=torch.float64), "weights": torch.tensor([0.5, -0.4], dtype=torch.float64)}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from hcdc.data import load
 from hcdc.errors import FormatError, InputError
 from hcdc.models import (
     FAMILIES,
@@ -126,3 +127,11 @@ def test_a_card_without_its_family() -> None:
 
 def test_every_family_has_a_name() -> None:
     assert {type(problem) for problem in PROBLEMS} == set(FAMILIES.values())
+
+
+@pytest.mark.parametrize(
+    ("family", "data"), [("convmix", random_images()), ("logistic", load("wine").splits.train), ("mlp", load("wine").splits.train)]
+)
+def test_a_fixed_decay_is_refused_where_it_would_enter_nothing(family: str, data: Any) -> None:
+    with pytest.raises(InputError, match=rf"`weight_decay` = 0\.1: enters no loss of {family}, which searches its decay"):
+        problem_for(data, family, weight_decay=0.1)

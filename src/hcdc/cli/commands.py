@@ -195,6 +195,8 @@ def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
     settings["relaxation"] = choices.get("relaxation")
     folder = choices.pop("train_from", None)
     train = None if folder is None else train_from(folder, source)
+    if choices.get("soft_labels") and source.kind != "images":
+        raise InputError("soft-labels", True, "labels are learned of images with classes only", "leave it out")
     task = task_for(source, size=asked.size, val_size=asked.val_size, seed=asked.seed, family=asked.space, **asked.family)
     method = adjusted(method_named(asked.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
     return source, method, task

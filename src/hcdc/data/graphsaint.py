@@ -83,6 +83,7 @@ def _standardised(x: NDArray[Any], train: NDArray[np.bool_]) -> torch.Tensor:
         return torch.from_numpy(x).float()
     with np.errstate(all="ignore"):  # what is not finite is found by the checks of the graph
         mean, deviation = x[train].mean(0, dtype=np.float64), x[train].std(0, dtype=np.float64)
+        constant = x[train].min(0) == x[train].max(0)
         np.subtract(x, mean, out=x, casting="same_kind")
-        np.divide(x, np.where(deviation > 0, deviation, 1), out=x, casting="same_kind")
+        np.divide(x, np.where(constant, 1, deviation), out=x, casting="same_kind")
         return torch.from_numpy(x).float()

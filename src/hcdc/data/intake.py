@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    default_collate,
+    default_convert,
+)
 
 from hcdc.data.examples import Examples, check_examples
 from hcdc.data.graphs import GraphData
@@ -98,7 +108,7 @@ def read_raw(given: Any, target: str | None, name: str) -> Raw:
     source = getattr(data, "dataset", data)
     if not isinstance(source, IterableDataset) and not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise DataError(name, type(data).__name__, f"must be {KNOWN}", "convert it to one of these")
-    return _pairs(_collated(data) if isinstance(data, DataLoader) else _items(source), name)
+    return _pairs(_collated(data, name) if isinstance(data, DataLoader) else _items(source), name)
 
 
 def _columns(columns: Mapping[str, Any], target: str | None, name: str) -> Raw:
@@ -118,13 +128,30 @@ def _items(source: Any) -> Iterable[Any]:
     return source if isinstance(source, IterableDataset) else (source[at] for at in range(len(source)))
 
 
-def _collated(loader: DataLoader[Any]) -> Iterable[Any]:
-    """The examples of a loader in the order of its dataset, after its `collate_fn` where that is of the user's own."""
+def _collated(loader: DataLoader[Any], name: str) -> Iterable[Any]:
+    """The examples of a loader in the order of its dataset, of a subset that is sampled those alone, after its `collate_fn` where
+    that is of the user's own. `DataError` for a sampler that may show an example twice or not at all."""
+    source, batches = loader.dataset, loader.batch_sampler
+    if not isinstance(source, IterableDataset):
+        sampler: Any = getattr(batches, "sampler", loader.sampler)
+        if isinstance(sampler, SubsetRandomSampler):
+            source = Subset(source, sorted(sampler.indices))
+        elif type(batches) not in (BatchSampler, type(None)) or not _shows_all(sampler):
+            rule = "draws as it likes, and does not say what the examples are"
+            raise DataError(name, type(sampler).__name__, rule, "give the dataset, or torch.utils.data.Subset of it")
     if loader.collate_fn in (default_collate, default_convert):
-        yield from _items(loader.dataset)
+        yield from _items(source)
         return
-    for batch in DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn):
+    size = loader.batch_size if batches is None else getattr(batches, "batch_size", loader.batch_size)
+    for batch in DataLoader(source, size, collate_fn=loader.collate_fn):
         yield from zip(*batch, strict=True)
+
+
+def _shows_all(sampler: Any) -> bool:
+    """Whether each example comes once an epoch."""
+    if isinstance(sampler, SequentialSampler):
+        return True
+    return isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == len(sampler.data_source)
 
 
 def _pairs(source: Iterable[Any], name: str) -> Raw:

@@ -266,6 +266,8 @@ def load_csv(path: Path, target: str | None = None, task: str | None = None) -> 
     if not lines:
         raise FormatError(f"{path}: is empty; write a line of names and a line a row")
     head, *rows = lines
+    if "" in head:
+        raise FormatError(f"{path}: column {head.index('') + 1} has no name; name it, or leave it out (pandas: to_csv(index=False))")
     if len(head) == 1:
         raise FormatError(f"{path}: has one column, {head[0]!r}; separate the cells by commas, and put the target last")
     if all(map(_number, head)) and [float(name) for name in head] != list(range(len(head))):  # which is what pandas calls columns without a name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Number
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +16,9 @@ from hcdc._tensors import simplex
 from hcdc.data.base import Splits
 from hcdc.data.examples import Examples, check_examples
 from hcdc.errors import DataError
+
+ROUNDING = 1e-14
+"""A column whose deviation is this share of its largest value or less is constant but for rounding."""
 
 MOST = 256
 """Categories of a column beyond which it is taken for an identifier."""
@@ -42,7 +47,8 @@ class Column:
                 raise DataError(name, f"{len(found)} categories", f"a column may have at most {MOST}", "drop the column or group its values")
             return cls(name, found)
         deviation = float(values.std())
-        return cls(name, (), float(values.mean()), deviation if deviation > 1e-12 else 1.0)
+        constant = values.min() == values.max() or deviation <= ROUNDING * float(np.abs(values).max())
+        return cls(name, (), float(values.mean()), 1.0 if constant else deviation)
 
     def encode(self, values: np.ndarray) -> Tensor:
         """[n] -> [n, width] float32; raises `DataError` for a category that the training rows lack, or for another type."""
@@ -115,7 +121,7 @@ def read_columns(table: Any, name: str = "x") -> dict[str, np.ndarray]:
 
 def read_column(name: str, values: Iterable[Any]) -> np.ndarray:
     """[n] as float64, or as text where the values are not numbers; booleans are the text False and True."""
-    array = np.asarray(values if isinstance(values, (np.ndarray, Tensor)) else list(values))
+    array = numeric(np.asarray(values if isinstance(values, (np.ndarray, Tensor)) else list(values)))
     if array.ndim != 1:
         raise DataError(name, list(array.shape), "a column is [n]", "split it into columns of one number each")
     if array.dtype.kind in "mM":
@@ -185,7 +191,7 @@ def _check_length(name: str, targets: np.ndarray, rows: int) -> None:
 
 def _target(name: str, values: Any) -> np.ndarray:
     """[n]: floats of a regression, or classes as text, integers in their own order."""
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    array = numeric(np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values))
     if array.ndim != 1:
         raise DataError(name, list(array.shape), "the target must have shape [n]", "flatten it if it is [n, 1]")
     if array.dtype.kind in "iu":
@@ -194,6 +200,13 @@ def _target(name: str, values: Any) -> np.ndarray:
             raise DataError(name, int(array.min()), "classes are not negative", remedy)
         return array.astype(str)
     return read_column(name, array)
+
+
+def numeric(array: np.ndarray) -> np.ndarray:
+    """Objects [n] that are all numbers as such, which a frame or an array of mixed columns does not say; others as they are."""
+    if array.dtype.kind != "O" or not all(not isinstance(value, bool) and isinstance(value, (Number, Decimal)) for value in array.flat):
+        return array
+    return np.asarray([float(value) if isinstance(value, Decimal) else value for value in array.tolist()])
 
 
 def _absent(value: Any) -> bool:

@@ -11,7 +11,7 @@ import torch
 from hcdc._tensors import as_leaves, ravel, stack, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
-from hcdc.condense import HCDC, Bank, Condenser, Pilot, Points, Task, narrowed, peak_memory, timed
+from hcdc.condense import HCDC, Algorithm1, Bank, Condenser, Pilot, Points, Task, narrowed, peak_memory, timed
 from hcdc.data import GraphData
 
 
@@ -27,7 +27,8 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
     """The cost of `method` on `task`, and of the `pilot` before it.
 
     For HCDC with a bank: one step of what makes S_train, one training step of a chunk of models, one linear solve, one real
-    hypergradient and one update of S_val are timed. Of any other method one step is timed, the first. All are multiplied by
+    hypergradient and one update of S_val are timed; by Algorithm 1, the first update of a repeat and the second. Of any other
+    method one step is timed, the first. All are multiplied by
     how often they are done.
     """
     began = time.perf_counter()
@@ -35,10 +36,10 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
     parts = {"start": time.perf_counter() - began}
     if pilot is not None:
         parts["pilot"] = _pilot(task, method, pilot, state)
-    if isinstance(method, HCDC) and isinstance(method.driver, Bank):
+    if isinstance(method, HCDC):
         if method.train.length():
             parts["making S_train"] = method.train.length() * timed(lambda: method.step(task, state, 0))
-        parts |= _bank(task, method, method.driver)
+        parts |= _bank(task, method, method.driver) if isinstance(method.driver, Bank) else _followed(task, method, method.driver, state)
     elif method.length():
         parts["steps"] = method.length() * timed(lambda: method.step(task, state, 0))
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
@@ -63,6 +64,16 @@ def _training(recipe: Recipe, hyper: Hyper, data: Any, steps: int) -> float:
 
 def _few(recipe: Recipe) -> Recipe:
     return recipe._replace(solver=replace(recipe.solver, steps=3))
+
+
+def _followed(task: Task, method: HCDC, driver: Algorithm1, state: Any) -> dict[str, float]:
+    """Of Algorithm 1: the first update of a repeat, which begins trajectories, and the others."""
+    first = method.train.length()
+    later, _ = method.step(task, state, first)
+    parts = {"first updates": driver.repeats * timed(lambda: method.step(task, state, first))}
+    if driver.updates > 1:
+        parts["later updates"] = driver.repeats * (driver.updates - 1) * timed(lambda: method.step(task, later, first + 1))
+    return parts
 
 
 def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:

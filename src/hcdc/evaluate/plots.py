@@ -215,7 +215,7 @@ def image_grid(x: Tensor, y: Tensor, columns: int = 10, limit: int = 100) -> Fig
     """
     order = y.argsort(stable=True)
     order = order[torch.linspace(0, len(order) - 1, min(limit, len(order))).round().long()]
-    images, labels = _stretched(x)[order].cpu().numpy(), _integers(y[order])
+    images, labels = _stretched(x)[order].cpu().numpy(), [f"{label:.2g}" if y.is_floating_point() else str(label) for label in y[order].tolist()]
     columns, ratio = min(columns, len(labels)), x.shape[2] / x.shape[3]
     rows, pitch = -(-len(labels) // columns), ratio + 0.42
     side = (WIDTH - 0.2) / max(columns, 5)

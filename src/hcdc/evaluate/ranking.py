@@ -63,5 +63,5 @@ def ceiling(scores: Tensor) -> float:
 
 def regret(predicted: Tensor, test_accuracy: Tensor, top: int) -> float:
     """Best test accuracy of all less the best among the `top` with the lowest `predicted` [n]."""
-    chosen = predicted.argsort()[:top]
+    chosen = predicted.argsort(stable=True)[:top]
     return float(test_accuracy.max() - test_accuracy[chosen].max())

@@ -220,8 +220,9 @@ def _column(column: Column, part: Tensor) -> list[str]:
 
 def _images(title: str, data: Any, limit: int = 100) -> Picture:
     some = f"{limit} of the {data.size} images" if data.size > limit else f"All {data.size} images"
-    caption = f"{some}, sorted by class, the class number under each; learned images need not look like anything."
-    return picture(plots.image_grid(data.x, data.classes(), limit=limit), title, caption)
+    order = "class, the class number" if data.num_classes else "target, the target"
+    caption = f"{some}, sorted by {order} under each; learned images need not look like anything."
+    return picture(plots.image_grid(data.x, data.classes() if data.num_classes else data.y, limit=limit), title, caption)
 
 
 def agreement(evaluation: Evaluation) -> Table:

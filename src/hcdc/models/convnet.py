@@ -234,7 +234,8 @@ class ConvNet(Classifier):
 
     def footprint(self, data: ImageData) -> int:
         copies = 4 + sum(len(options) for name, options in (("activation", ACTIVATIONS), ("pooling", POOLINGS)) if name in self.searched)
-        return 4 * 4 * data.size * self.channels * self.shape[1] * self.shape[2] * copies // 3
+        draws = len(self.operations) if {"augment", "mixup"} & set(self.searched) else 1
+        return draws * 4 * 4 * data.size * self.channels * self.shape[1] * self.shape[2] * copies // 3
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> Tensor:

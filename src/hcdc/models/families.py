@@ -32,6 +32,8 @@ Problem = GraphNet | ConvMix | ConvNet | NasBench201 | Tabular
 FAMILIES: dict[str, type[Problem]] = {**GRAPH_FAMILIES, **IMAGE_FAMILIES, **TABLE_FAMILIES}
 SIZES = {"num_classes", "num_features", "shape", "columns"}
 """Fields that are read off the data."""
+DECAYING = {"convmix", "logistic", "mlp"}
+"""Families whose decay is searched, so that a fixed one would enter nothing."""
 
 
 def problem_for(data: GraphData | ImageData | TableData, family: str | None = None, **settings: Any) -> Problem:
@@ -71,6 +73,8 @@ def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
     for setting, value in settings.items():
         if setting not in known:
             raise InputError(setting, value, f"is no setting of {name}, which has {', '.join(known)}", "leave it out or choose another space")
+    if "weight_decay" in settings and name in DECAYING:
+        raise InputError("weight_decay", settings["weight_decay"], f"enters no loss of {name}, which searches its decay", "leave it out")
 
 
 def problem_to_card(problem: Classifier) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class Sign(HopNet):
         return {"w1": first, "b1": torch.zeros(hops, h), "w2": second, "b2": torch.zeros(c)}
 
     def footprint(self, data: GraphData) -> int:
-        return 3 * 4 * (self.order + 1) * (data.nodes.numel() * 2 + data.size) * self.hidden
+        copies = 2 if "edge_drop" in self.regularisers else 1  # a product with a `Thinned` graph keeps its parts
+        return 3 * 4 * copies * (self.order + 1) * (data.nodes.numel() * 2 + data.size) * self.hidden
 
     def noise(self, data: GraphData, generator: torch.Generator) -> Noise:
         if self.keeps(data):
