@@ -8,8 +8,9 @@
 space is GraphNAS's with heads of --heads and widths of --widths: the published ones go to 16 and 256. On every set, made
 once, GraphNAS is run from --seeds seeds for --trials trainings; whenever its best by the set's own validation criterion
 changes, that one is trained on the whole graph, outside of the clock, and its test accuracy is the curve. A training
-computes what its architecture chose. Artefacts and curves are kept in --out as they come: run again after an interruption and it goes on. Prints a
-Markdown table (of accuracies means and deviations, of seconds medians), and writes figure4-DATA.png beside them.
+computes what its architecture chose. Artefacts and curves are kept in --out as they come: run again after an interruption
+and it goes on. Prints a Markdown table (of accuracies means and deviations, of seconds medians), and writes figure4-DATA.png
+beside them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from hcdc.errors import DataError, FormatError, InputError, RunExistsError
 if TYPE_CHECKING:
     from hcdc.condense import Condenser, Task
     from hcdc.data import Source
+    from hcdc.evaluate import Verdict
     from hcdc.search import Trial
     from hcdc.store import Card, Condensed
 
@@ -359,15 +360,18 @@ def _looked_at(card: Card) -> list[str]:
     from hcdc.evaluate import first_look
 
     found = first_look(card)
-    return [] if found is None else [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
+    return [] if found is None else _told(found)
 
 
 def _judged(folder: Path, facts: dict[str, Any]) -> list[str]:
     from hcdc.evaluate import verdict
 
-    found = verdict(facts)
     report = folder / "report.html"
-    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines), *([f"  Report: {report}"] if report.is_file() else [])]
+    return [*_told(verdict(facts)), *([f"  Report: {report}"] if report.is_file() else [])]
+
+
+def _told(found: Verdict) -> list[str]:
+    return [f"  {found.light}: {found.sentence}", *(f"  {line}" for line in found.lines)]
 
 
 def _unlooked(folder: Path, card: Card, family: str) -> list[str]:

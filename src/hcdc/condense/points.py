@@ -129,8 +129,7 @@ class Measure:
     def aligned(self, problem: Bilevel) -> Bilevel:
         """The problem whose hypergradients are compared: `problem`, or under `gradients_of="loss"` the same with the loss
         for its criterion."""
-        known: Any = problem
-        return replace(known, criterion="loss") if self.gradients_of == "loss" and getattr(problem, "criterion", "loss") != "loss" else problem
+        return read_by(problem, "loss") if self.gradients_of == "loss" else problem
 
     def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
         """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
@@ -157,10 +156,7 @@ class Measure:
         parameters trained on the real data."""
         at = params if self.real == "synthetic" else task.full.fit(hyper, task.real.train, seed=task.seed + seed)
         adjoint = Implicit(self.real_solver.solver, self.real_solver.damping, self.direct)
-        problem: Any = task.full.problem
-        criterion = getattr(self.aligned(task.condensed.problem), "criterion", None)
-        if criterion is not None:
-            problem = replace(problem, criterion=criterion)
+        problem = read_by(task.full.problem, getattr(self.aligned(task.condensed.problem), "criterion", "loss"))
         found, _ = hypergradients(problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
         return ravel(found)
 
@@ -171,6 +167,12 @@ class Measure:
         if self.real_batch is None or val.size <= self.real_batch:
             return val
         return val.take(torch.randperm(val.size, generator=generator)[: self.real_batch])
+
+
+def read_by(problem: Bilevel, criterion: str) -> Bilevel:
+    """`problem` with `criterion` for its own; as it is where that is its own, or it has none and reads the loss."""
+    known: Any = problem
+    return problem if getattr(problem, "criterion", "loss") == criterion else replace(known, criterion=criterion)
 
 
 def narrowed(problem: Bilevel, params: Params, train: Any) -> tuple[Bilevel, Params, Any, Params]:

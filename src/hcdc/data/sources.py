@@ -270,7 +270,8 @@ def load_csv(path: Path, target: str | None = None, task: str | None = None) -> 
         raise FormatError(f"{path}: column {head.index('') + 1} has no name; name it, or leave it out (pandas: to_csv(index=False))")
     if len(head) == 1:
         raise FormatError(f"{path}: has one column, {head[0]!r}; separate the cells by commas, and put the target last")
-    if all(map(_number, head)) and [float(name) for name in head] != list(range(len(head))):  # which is what pandas calls columns without a name
+    names = _cells(head)
+    if names.dtype.kind == "f" and names.tolist() != list(range(len(head))):  # which is what pandas calls columns without a name
         raise FormatError(f"{path}: its first line holds numbers, {', '.join(head[:3])}, ...; write a line of names above it")
     uneven = [number for number, row in enumerate(rows, 2) if len(row) != len(head)]
     if uneven or len(rows) < 3 or len(set(head)) < len(head):
@@ -310,14 +311,6 @@ def _cells(cells: list[str], *, whole: bool = False) -> Any:
         if filled and len(filled) < len(cells):
             return np.asarray([float(cell) if cell else float("nan") for cell in cells])
     return np.asarray(cells)
-
-
-def _number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _targets(cells: list[str], name: str, task: str | None) -> Any:

@@ -204,7 +204,7 @@ def _target(name: str, values: Any) -> np.ndarray:
 
 def numeric(array: np.ndarray) -> np.ndarray:
     """Objects [n] that are all numbers as such, which a frame or an array of mixed columns does not say; others as they are."""
-    if array.dtype.kind != "O" or not all(not isinstance(value, bool) and isinstance(value, (Number, Decimal)) for value in array.flat):
+    if array.dtype.kind != "O" or not all(not isinstance(value, bool) and isinstance(value, Number) for value in array.flat):
         return array
     return np.asarray([float(value) if isinstance(value, Decimal) else value for value in array.tolist()])
 

@@ -28,8 +28,7 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
 
     For HCDC with a bank: one step of what makes S_train, one training step of a chunk of models, one linear solve, one real
     hypergradient and one update of S_val are timed; by Algorithm 1, the first update of a repeat and the second. Of any other
-    method one step is timed, the first. All are multiplied by
-    how often they are done.
+    method one step is timed, the first. All are multiplied by how often they are done.
     """
     began = time.perf_counter()
     state = method.init(task)

@@ -53,8 +53,10 @@ class GraphFilter(HopNet):
 
     def footprint(self, data: GraphData) -> int:
         matrix = data.size if isinstance(data.propagation, Tensor) and data.size <= SMALL else 0
-        kept = 2 if self.plain and isinstance(data.propagation, Sparse) else self.order + 2
-        kept = 4 * (self.order + 1) if "edge_drop" in self.regularisers else kept  # a product with a `Thinned` graph keeps its parts
+        if "edge_drop" in self.regularisers:
+            kept = 4 * (self.order + 1)  # a product with a `Thinned` graph keeps its parts
+        else:
+            kept = 2 if self.plain and isinstance(data.propagation, Sparse) else self.order + 2
         return 3 * 4 * data.size * (kept * (self.hidden + min(self.hidden, self.num_classes)) + matrix)
 
     def logits(self, params: Params, hyper: Hyper, data: GraphData, noise: Noise) -> Tensor:
