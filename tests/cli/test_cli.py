@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -389,6 +390,8 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, how):
         running.send_signal(how)
         _, error = running.communicate()
     assert running.returncode == (-9 if how == signal.SIGKILL else 130), error
+    if how == signal.SIGINT:
+        assert re.search(r"^interrupted; \d+ of 84 steps are kept, and the same command with --resume goes on from there$", error, re.MULTILINE)
     assert not (broken / "card.json").exists()
     refused = finished(*arguments, str(broken))
     assert (refused.returncode, refused.stdout) == (2, "")

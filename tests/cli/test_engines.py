@@ -89,7 +89,7 @@ def test_a_killed_worker_is_not_seen_and_an_interrupt_ends_the_cluster(capsys, t
         text, error = running.communicate()
     if how == signal.SIGINT:
         assert (running.returncode, text) == (130, "")
-        assert "interrupted; where something was kept, the same command with --resume goes on" in error
+        assert "interrupted; what was finished is kept, and the same command with --resume goes on from there" in error
     else:
         assert running.returncode == 0, error
         alone = json.loads(run(capsys, "search", str(out), "--trials", "64", "--json")[1])

@@ -89,8 +89,8 @@ def command(function: Callable[..., Work]) -> Callable[..., Work]:
     def done(*, as_json: bool, **given: Any) -> None:
         try:
             _emit(work(**given)(), as_json)
-        except KeyboardInterrupt:
-            sys.stderr.write(f"interrupted{_after_an_interruption(flags)}\n")
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"interrupted{_after_an_interruption(flags, str(interrupt))}\n")
             raise typer.Exit(130) from None
 
     for made, parameters in ((work, list(flags.values())), (done, [*flags.values(), as_json])):
@@ -263,9 +263,9 @@ def run(
     return running.run(file, {"condense": condense, "search": search, "evaluate": evaluate}, resume=resume, dry_run=dry_run)
 
 
-def _after_an_interruption(flags: Container[str]) -> str:
+def _after_an_interruption(flags: Container[str], kept: str) -> str:
     if "resume" in flags:
-        return "; where something was kept, the same command with --resume goes on from it"
+        return f"; {kept or 'what was finished is kept'}, and the same command with --resume goes on from there"
     return "; the same command goes on from the trainings that were kept" if "configs" in flags else ""
 
 

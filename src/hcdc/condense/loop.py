@@ -34,7 +34,8 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
     """Run `method` on `task` to its end; resume from `checkpoint` where it holds a state.
 
     The result does not depend on whether, where and how often the run was interrupted. `seconds` in its card counts
-    all of the time spent, that before an interruption included. Raises `HcdcError` for a checkpoint of another run.
+    all of the time spent, that before an interruption included. A `KeyboardInterrupt` says how many steps are kept. Raises
+    `HcdcError` for a checkpoint of another run.
     """
     total, identity = method.length(), _identity(method, task, data)
     state, done, spent, history = None, 0, 0.0, list[dict[str, float]]()
@@ -45,17 +46,23 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
             differing = ", ".join(name for name, value in identity.items() if known.get(name) != value)
             raise HcdcError(f"{checkpoint.folder} belongs to a run with other arguments ({differing}); repeat them, or choose another --out")
         spent, history = float(facts["seconds"]), list(facts["history"])
-    began = time.perf_counter()
+    began, kept = time.perf_counter(), done
     state = method.init(task) if state is None else state
-    for number in range(done, total):
-        state, metrics = method.step(task, state, number)
-        if metrics and (number % max(1, total // RECORDS) == 0 or number == total - 1):
-            history.append({"step": float(number), **{key: value for key, value in metrics.items() if math.isfinite(value)}})
-        for callback in callbacks:
-            callback(number + 1, total, metrics)
-        if checkpoint is not None and checkpoint.due():
-            seconds = spent + time.perf_counter() - began
-            checkpoint.save(number + 1, state, {"identity": identity, "seconds": seconds, "history": history})
+    try:
+        for number in range(done, total):
+            state, metrics = method.step(task, state, number)
+            if metrics and (number % max(1, total // RECORDS) == 0 or number == total - 1):
+                history.append({"step": float(number), **{key: value for key, value in metrics.items() if math.isfinite(value)}})
+            for callback in callbacks:
+                callback(number + 1, total, metrics)
+            if checkpoint is not None and checkpoint.due():
+                seconds = spent + time.perf_counter() - began
+                checkpoint.save(number + 1, state, {"identity": identity, "seconds": seconds, "history": history})
+                kept = number + 1
+    except KeyboardInterrupt as interrupt:
+        if checkpoint is not None:
+            interrupt.args = (f"{kept} of {total} steps are kept",)
+        raise
     train, val = method.extract(task, state)
     _check_finite(method, total, train=train, val=val)
     seconds = spent + time.perf_counter() - began
