@@ -59,7 +59,7 @@ from hcdc.condense import (
     Task,
 )
 from hcdc.data import ImageData, NasBench201Table, Source, Splits, load
-from hcdc.evaluate import CellTrainer, Scores, better_half, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
+from hcdc.evaluate import CellTrainer, Guard, Scores, better_half, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
 from hcdc.models import NasBench201
 from hcdc.run import IMAGES, condense_source, task_for
 from hcdc.spaces import Cell, sample_cells
@@ -102,15 +102,13 @@ SCORES: dict[str, Callable[[NasBench201, Cell, ImageData], float]] = {
     "params": lambda family, cell, _: parameters(family, cell), "flops": lambda family, cell, _: flops(family, cell),
     "naswot": naswot, "synflow": lambda family, cell, _: synflow(family, cell), "jacov": jacov,
 }  # fmt: skip
-GUARD = 5
-"""Cells among which truth (a) chooses, as the library's guard does by trainings on the real data."""
 CORRELATIONS = tuple(
     (*read, truth)
     for truth in "ba"
     for read in (*((part, each) for part in ("val", "real") for each in ("loss", "accuracy", "soft")), ("train", "loss"))
 )
 HALVES = ("val soft half", "train loss half")
-PICKS = ("pick less best, (b)", f"after a guard of {GUARD}, (b)")
+PICKS = ("pick less best, (b)", f"after a guard of {Guard.keep}, (b)")
 COLUMNS = (*(f"{'' if part == 'val' else f'{part}: '}{reading}, ({truth})" for part, reading, truth in CORRELATIONS),
            "soft, half, (b)", "train: loss, half, (b)", *PICKS, "condense, s", "a cell, s", "break-even")  # fmt: skip
 
@@ -214,13 +212,13 @@ def correlations(scores: Scores, name: str, bench: Bench) -> dict[str, float]:
 
 
 def regrets(score: Tensor, bench: Bench) -> dict[str, float]:
-    """Points of the table by which the cell of the highest `score` is behind the best, and where truth (a) knows all cells, the one
-    of the `GUARD` highest that is most accurate on the real validation images."""
-    picks = {"regret": int(score.argmax())}
-    truth = truth_a(bench).get("a", score[:0])
-    if len(truth) == len(score):
-        first = score.topk(min(GUARD, len(score))).indices
-        picks["guarded"] = int(first[truth[first].argmax()])
+    """Points of the table by which the cell of the highest `score` is behind the best, and where truth (a) knows all cells, the
+    most accurate on the real validation images of as many first ones as the library's guard trains."""
+    order, truth = score.argsort(descending=True, stable=True), truth_a(bench).get("a")
+    picks = {"regret": order[0]}
+    if truth is not None and len(truth) == len(score):
+        first = order[: Guard.keep]
+        picks["guarded"] = first[truth[first].argmax()]
     return {key: float(bench.table[pick] - bench.table.max()) for key, pick in picks.items()}
 
 
