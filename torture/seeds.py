@@ -16,31 +16,31 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix, save_npz
 
-from hcdc.cli import commands
+from hcdc.cli import answers, artefacts
 from hcdc.condense import condense, recipes_of
 from hcdc.data import cifar, load
 from hcdc.store import Card, Checkpoint, DataCard, load_condensed
 from tests import small
-from torture import fuzz
+from torture.damage import BYTES, Target, tree
 
 
-def targets() -> list[fuzz.Target]:
-    every = (*fuzz.BYTES, fuzz.tree)
+def targets() -> list[Target]:
+    every = (*BYTES, tree)
     cifar.IMAGES_A_BATCH = 4
     return [
-        fuzz.Target("card", _artefact, _open_artefact, every, "card.json"),
-        fuzz.Target("signed-card", _artefact, _open_artefact, (fuzz.tree,), "card.json", _sign_card),
-        fuzz.Target("signed-images", _images, _open_artefact, (fuzz.tree,), "card.json", _sign_card),
-        fuzz.Target("signed-tensors", _artefact, _open_artefact, (*fuzz.BYTES, _header), "data.safetensors", _sign_tensors),
-        fuzz.Target("checkpoint", _checkpoint, lambda folder: Checkpoint(folder).load() and None, every, "*", _sign_groups),
-        fuzz.Target("facts", _facts, _open_facts, every, "[!cd]*"),
-        fuzz.Target("npz", lambda folder: np.savez(folder / "graph.npz", **_arrays()), _open("graph.npz")),
-        fuzz.Target("npz-packed", lambda folder: np.savez_compressed(folder / "graph.npz", **_csr()), _open("graph.npz")),
-        fuzz.Target("npz-fields", _fields, _open_fields),
-        fuzz.Target("cifar10", _cifar, lambda folder: cifar.read_cifar10(folder) and None),
-        fuzz.Target("planetoid", _planetoid, lambda folder: load("cora", folder) and None),
-        fuzz.Target("ogbn-arxiv", _ogb, lambda folder: load("ogbn-arxiv", folder) and None),
-        fuzz.Target("flickr", _saint, lambda folder: load("flickr", folder) and None, every),
+        Target("card", _artefact, _open_artefact, every, "card.json"),
+        Target("signed-card", _artefact, _open_artefact, (tree,), "card.json", _sign_card),
+        Target("signed-images", _images, _open_artefact, (tree,), "card.json", _sign_card),
+        Target("signed-tensors", _artefact, _open_artefact, (*BYTES, _header), "data.safetensors", _sign_tensors),
+        Target("checkpoint", _checkpoint, lambda folder: Checkpoint(folder).load() and None, every, "*", _sign_groups),
+        Target("facts", _facts, _open_facts, every, "[!cd]*"),
+        Target("npz", lambda folder: np.savez(folder / "graph.npz", **_arrays()), _open("graph.npz")),
+        Target("npz-packed", lambda folder: np.savez_compressed(folder / "graph.npz", **_csr()), _open("graph.npz")),
+        Target("npz-fields", _fields, _open_fields),
+        Target("cifar10", _cifar, lambda folder: cifar.read_cifar10(folder) and None),
+        Target("planetoid", _planetoid, lambda folder: load("cora", folder) and None),
+        Target("ogbn-arxiv", _ogb, lambda folder: load("ogbn-arxiv", folder) and None),
+        Target("flickr", _saint, lambda folder: load("flickr", folder) and None, every),
     ]
 
 
@@ -62,11 +62,11 @@ def _images(folder: Path) -> None:
 
 
 def _open_artefact(folder: Path) -> None:
-    _say(commands.show(folder))
+    _say(artefacts.show(folder))
     recipes_of(load_condensed(folder))
 
 
-def _say(answer: commands.Answer) -> None:
+def _say(answer: answers.Answer) -> None:
     """What the command line prints, both ways."""
     json.dumps(answer.facts, allow_nan=False)
     assert all(isinstance(line, str) for line in answer.lines)
@@ -91,7 +91,7 @@ def _sign_tensors(draw: random.Random, folder: Path) -> None:
 def _header(draw: random.Random, content: bytes) -> bytes:
     """A safetensors file whose header is another tree, its length put right."""
     size = int.from_bytes(content[:8], "little")
-    header = fuzz.tree(draw, content[8 : 8 + size])
+    header = tree(draw, content[8 : 8 + size])
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
@@ -125,9 +125,9 @@ def _facts(folder: Path) -> None:
 
 
 def _open_facts(folder: Path) -> None:
-    shown = commands.show(folder)
+    shown = artefacts.show(folder)
     _say(shown)
-    commands.searches_of(folder, shown.facts["tensors_sha256"])
+    artefacts.searches_of(folder, shown.facts["tensors_sha256"])
 
 
 # Data ----------------------------------------------------------------------------------------------------------------

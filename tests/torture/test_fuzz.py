@@ -33,14 +33,14 @@ def test_a_reader_that_fails_is_seen() -> None:
         import os, sys, time
         from pathlib import Path
         import tempfile
-        from torture import fuzz
+        from torture import damage, fuzz
         fuzz.SECONDS = 0.5
         for name, line in {BAD_READERS!r}.items():
             def read(folder, line=line):
                 if (folder / "a").read_bytes() != b"0123456789":
                     exec(line)
             with tempfile.TemporaryDirectory() as scratch:
-                target = fuzz.Target("bad", lambda folder: (folder / "a").write_bytes(b"0123456789") and None, read, (fuzz.flip,))
+                target = damage.Target("bad", lambda folder: (folder / "a").write_bytes(b"0123456789") and None, read, (damage.flip,))
                 print(name, fuzz.fuzz(target, 2, 0, Path(scratch))["failed"])
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
-from hcdc.cli import commands, probing, running, searching
+from hcdc.cli import answers, artefacts, condensing, judging, probing, running, searching
 from hcdc.errors import HcdcError, InputError
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ Workers = Annotated[int | None, typer.Option(help="ray: processes of a local clu
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the datasets are [default: $HCDC_DATA].")]
 Moved = Annotated[str | None, typer.Option("--data", help="Where the data is now [default: where the card says].")]
-Work: TypeAlias = Callable[[], commands.Answer]
+Work: TypeAlias = Callable[[], answers.Answer]
 
 
 def command(function: Callable[..., Work]) -> Callable[..., Work]:
@@ -129,8 +129,8 @@ def _parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, C
     return found
 
 
-def _where(engine: Engine = "local", address: Address = None, workers: Workers = None, device: Device = "cpu") -> commands.Where:
-    return commands.Where(engine, address, workers, device)
+def _where(engine: Engine = "local", address: Address = None, workers: Workers = None, device: Device = "cpu") -> answers.Where:
+    return answers.Where(engine, address, workers, device)
 
 
 def _family(
@@ -162,12 +162,12 @@ def _asked(
     images: Annotated[dict[str, Any], _images],
     root: Root = None,
     download: Download = False,
-) -> commands.Asked:
-    return commands.Asked(data, size, val_size, method, driver, seed, space, family, steps, neighbours, images, root, download)
+) -> condensing.Asked:
+    return condensing.Asked(data, size, val_size, method, driver, seed, space, family, steps, neighbours, images, root, download)
 
 
-Asked = Annotated[commands.Asked, _asked]
-Where = Annotated[commands.Where, _where]
+Asked = Annotated[condensing.Asked, _asked]
+Where = Annotated[answers.Where, _where]
 
 
 @command
@@ -181,13 +181,13 @@ def condense(
     where: Where,
 ) -> Work:
     """Make a condensed set of DATA in DIR."""
-    return where.doing(partial(commands.condense, commands.Condense(asked, out, resume, dry_run, probe, where)))
+    return where.doing(partial(condensing.condense, condensing.Condense(asked, out, resume, dry_run, probe, where)))
 
 
 @command
 def doctor(asked: Asked) -> Work:
     """Try a run before it: what would break, seconds and memory; exit code 2 where something would break."""
-    return partial(commands.doctor, asked)
+    return partial(condensing.doctor, asked)
 
 
 @command
@@ -217,7 +217,7 @@ def evaluate(
     where: Where,
 ) -> Work:
     """Judge DIR: its ranking against the full data's, the bill, a verdict and an HTML report."""
-    return where.doing(partial(commands.evaluate, commands.Evaluate(folder, configs, seeds, config_seed, cache, root, where, data)))
+    return where.doing(partial(judging.evaluate, judging.Evaluate(folder, configs, seeds, config_seed, cache, root, where, data)))
 
 
 @command
@@ -244,13 +244,13 @@ def search(
 @command
 def show(folder: Folder, card: Annotated[bool, typer.Option("--card", help="Print it as a README.md for the Hugging Face Hub.")] = False) -> Work:
     """Say what DIR holds."""
-    return partial(commands.show, folder, card)
+    return partial(artefacts.show, folder, card)
 
 
 @command
 def verify(folder: Folder) -> Work:
     """Check that DIR is whole and unedited."""
-    return partial(commands.verify, folder)
+    return partial(artefacts.verify, folder)
 
 
 @command
@@ -269,7 +269,7 @@ def _after_an_interruption(flags: Container[str], kept: str) -> str:
     return "; the same command goes on from the trainings that were kept" if "configs" in flags else ""
 
 
-def _emit(answer: commands.Answer, as_json: bool) -> None:
+def _emit(answer: answers.Answer, as_json: bool) -> None:
     text = json.dumps(answer.facts, allow_nan=False) if as_json else "\n".join(answer.lines)
     sys.stdout.write(text.encode(errors="replace").decode() + "\n")
     if not answer.good:
@@ -281,8 +281,8 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(args=arguments, standalone_mode=True)
     except HcdcError as error:
-        if isinstance(error, InputError) and error.argument in commands.FLAGS:
-            error = type(error)(commands.FLAGS[error.argument], error.value, error.rule, error.remedy)
+        if isinstance(error, InputError) and error.argument in condensing.FLAGS:
+            error = type(error)(condensing.FLAGS[error.argument], error.value, error.rule, error.remedy)
         message = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(error).split()))
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(2) from None

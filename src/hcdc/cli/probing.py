@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcdc._progress import bar
-from hcdc.cli.commands import Answer, Where, data_of, opened, show
+from hcdc.cli.answers import Answer, Where
+from hcdc.cli.artefacts import data_of, opened, show
 
 if TYPE_CHECKING:
     from hcdc.data import Source

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
-from hcdc.cli.commands import Answer
+from hcdc.cli.answers import Answer
 from hcdc.errors import FormatError, InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcdc._progress import bar
-from hcdc.cli.commands import Answer, Where, data_of, few, is_of, opened
+from hcdc.cli.answers import Answer, Where, few
+from hcdc.cli.artefacts import data_of, is_of, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
