@@ -19,6 +19,7 @@ from hcdc.condense import HCDC, NEIGHBOURS, Bank
 from hcdc.errors import InputError, RunExistsError
 from hcdc.own import condense_model, own
 from hcdc.spaces import Real, Space
+from hcdc.store import locked
 from tests import small
 
 SPACE = Space({"gate": Real(0.2, 1.0), "log10_decay": Real(-3, 0)})
@@ -138,6 +139,49 @@ def test_a_pilot_is_told_in_the_card_and_on_the_bill(tmp_path, capsys):
 )
 def test_a_pilot_chooses_what_is_left_open(settings, pilot):
     assert own(Net, TRAIN, VAL, space=SPACE, size=6, **settings).pilot == pilot
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+def kill_at(step):
+    def told(number, total, metrics):
+        if number == step:
+            raise Killed
+
+    return told
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_run_that_is_killed_goes_on(tmp_path, monkeypatch, step):
+    monkeypatch.setattr(hcdc.Checkpoint, "due", lambda _: True)
+    train, val, _ = arrays()
+    folder = tmp_path / "kept"
+    settings = {"space": SPACE, "size": 6, "method": METHOD, "full": hcdc.Adam(10, 0.05), "pilot": 4}
+    whole = condense_model(Net, train, val, **settings)
+    with pytest.raises(Killed):
+        own(Net, train, val, **settings, checkpoint=folder).condense(callbacks=[kill_at(step)])
+    done = []
+    monkeypatch.setattr(hcdc.Pilot, "_measured", lambda *_: pytest.fail("piloted again"))
+    found = own(Net, train, val, **settings, checkpoint=str(folder)).condense(callbacks=[lambda number, *_: done.append(number)])
+    assert found.condensed.fingerprint() == whole.condensed.fingerprint()
+    assert done == list(range(step, found.condensed.card.steps + 1))
+    assert found.condensed.card.pilot.tried == whole.condensed.card.pilot.tried
+    assert not folder.exists()
+
+
+def test_a_checkpoint_is_of_one_run_and_of_one_process(tmp_path):
+    train, val, _ = arrays()
+    with locked(tmp_path), pytest.raises(RunExistsError, match="another process is writing there"):
+        condense_model(Net, train, val, **SMALL, checkpoint=tmp_path)
+    with pytest.raises(Killed):
+        own(Net, train, val, **SMALL, checkpoint=tmp_path).condense(callbacks=[kill_at(2)])
+    (tmp_path / "thesis.tex").touch()
+    own(Net, train, val, **SMALL, checkpoint=tmp_path).condense()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(InputError, match="`checkpoint` = 3: must be a folder"):
+        own(Net, train, val, **SMALL, checkpoint=3)
 
 
 def test_same_seed_same_bits():

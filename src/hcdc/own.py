@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,10 @@ from hcdc.models import ModuleProblem, UserLoss, batch_of
 from hcdc.run import FEW, method_named
 from hcdc.search import ALGORITHMS, Objective, Trial, ranked
 from hcdc.spaces import Space
-from hcdc.store import Card, Condensed, DataCard, PilotCard, TriedCard, load_condensed
+from hcdc.store import Card, Checkpoint, Condensed, DataCard, Ledger, PilotCard, TriedCard, load_condensed, locked
+
+KEPT = "hcdc-checkpoint"
+"""The folder in `checkpoint` that a run makes and removes."""
 
 
 class Settings(TypedDict, total=False):
@@ -42,6 +46,7 @@ class Settings(TypedDict, total=False):
     full: Solver
     pilot: int
     progress: bool
+    checkpoint: str | Path
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Own:
     test: Any
     pilot: Pilot | None
     progress: bool = False
+    checkpoint: Path | None = None
 
     def check(self, *, timed: bool = True) -> Checkup:
         """What would break, and what the run will cost."""
@@ -63,7 +69,8 @@ class Own:
 
     def condense(self, *, callbacks: Sequence[Callback] = ()) -> Calibrated:
         """Checked first: raises `InputError` for what would break before any long work, or the `ModelError` of the user's own
-        code, and warns of what costs quality. Then piloted, if it is to be."""
+        code, and warns of what costs quality. Then piloted, if it is to be. What a killed run left in `checkpoint` is gone on
+        with; raises `RunExistsError` while another process works there, `HcdcError` where it is of another run."""
         began = time.perf_counter()
         checkup = self.check(timed=False)
         checkup.demand()
@@ -71,10 +78,22 @@ class Own:
             if finding.level == "warns":
                 warnings.warn(finding.line(), stacklevel=3)
         checking = time.perf_counter() - began
+        if self.checkpoint is None:
+            return self._calibrated(checking, callbacks)
+        with locked(self.checkpoint):
+            found = self._calibrated(checking, callbacks)
+            Checkpoint(self.checkpoint / KEPT).remove()
+        with contextlib.suppress(OSError):  # what else is in the folder stays
+            self.checkpoint.rmdir()
+        return found
+
+    def _calibrated(self, checking: float, callbacks: Sequence[Callback]) -> Calibrated:
+        """Piloted and condensed; `checking` seconds are on the bill too."""
         if self.pilot is None or not isinstance(self.method, HCDC):
             return Calibrated(_dearer(self._condensed(callbacks), checking), self)
+        kept = Ledger(None if self.checkpoint is None else self.checkpoint / KEPT / "pilot" / self.card.sha256)
         with bar(f"trying {self.pilot.configs} configurations on the full data", shown=self.progress):
-            chosen = self.pilot(self.task, self.method)
+            chosen = self.pilot(self.task, self.method, kept)
         made = replace(self, task=chosen.task, method=chosen.method)
         condensed = made._condensed(callbacks)
         return Calibrated(_dearer(condensed, checking + chosen.seconds, pilot=_pilot_card(self.pilot, chosen)), made)
@@ -97,8 +116,9 @@ class Own:
     def _condensed(self, callbacks: Sequence[Callback]) -> Condensed:
         method = fitted(self.method, self.task)
         label = f"condensing with {method.name}"
+        checkpoint = None if self.checkpoint is None else Checkpoint(self.checkpoint / KEPT)
         with bar(label, shown=self.progress) as told:
-            return condense(method, self.task, self.card, callbacks=[*callbacks, staged(method, told, label)])
+            return condense(method, self.task, self.card, checkpoint=checkpoint, callbacks=[*callbacks, staged(method, told, label)])
 
 
 @dataclass(frozen=True)
@@ -186,7 +206,8 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     `val_size` (default: `size`); `seed`; `name` for the card; `method` and its `steps`; `small` and `full`, the `Adam` or `SGD`
     that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
     on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
-    (see `Pilot`), or 0; `progress`, to show bars on stderr. Raises `DataError`, `SpaceError`, `InputError` for
+    (see `Pilot`), or 0; `progress`, to show bars on stderr; `checkpoint`, a folder in which the run is kept as it goes, so that
+    the same call goes on with one that was killed, and which is removed when the run is done. Raises `DataError`, `SpaceError`, `InputError` for
     what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
@@ -207,7 +228,9 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     budget = Budget(size, settings.get("val_size", size))
     task = Task(Recipe(problem, small), Recipe(problem, full), real, space, budget, settings.get("seed", 0))
     card = DataCard.of(settings.get("name", "own data"), fingerprint(real), kind, real.train)
-    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings), settings.get("progress", False))
+    folder = settings.get("checkpoint")
+    checkpoint = None if folder is None else Path(folder)
+    return Own(task, _method(settings, kind, problem), card, problem, intake, test, _pilot(settings), settings.get("progress", False), checkpoint)
 
 
 def condense_model(
@@ -240,6 +263,8 @@ def _check_types(given: Mapping[str, Any]) -> None:
             raise InputError(name, value, "must be a whole number", "write it without quotes and without a point")
     if not isinstance(given.get("progress", False), bool):
         raise InputError("progress", given["progress"], "must be True or False", "write one of them")
+    if not isinstance(given.get("checkpoint", ""), str | Path):
+        raise InputError("checkpoint", given["checkpoint"], "must be a folder", "write its path")
     for name in ("small", "full"):
         if name in given and not isinstance(given[name], Adam | SGD):
             raise InputError(name, given[name], "must say how a configuration is trained", "write hcdc.Adam(150, 0.01), steps and rate")

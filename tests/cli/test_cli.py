@@ -104,7 +104,9 @@ def test_the_main_job_on_a_table(capsys, tmp_path, last, space, score):
     assert code == 0, error
     card = json.loads(text)
     assert [column["name"] for column in card["data"]["columns"]] == ["age", "town", "y"]
-    assert run(capsys, "search", str(out), "--trials", "3")[0] == 0
+    code, text, _ = run(capsys, "search", str(out), "--trials", "3")
+    assert code == 0
+    assert ("log10_decay.N is of column N: 0 age, 1 town" in text) == (space == "logistic")
     code, text, error = run(capsys, "evaluate", str(out), "--configs", "5", "--seeds", "2", "--json")
     assert code == 0, error
     facts = json.loads(text)
@@ -410,7 +412,7 @@ def test_of_two_runs_in_one_folder_one_works_and_the_other_is_told(capsys, tmp_p
     assert [code for code, _ in ends] == [0, 2], ends
     told = [line for line in ends[1][1].splitlines() if "GiB of memory" not in line]
     assert len(told) == 1, told
-    assert told[0].startswith(f"error: `out` = {out}: another process is writing there")
+    assert told[0].startswith(f"error: {out}: another process is writing there")
     assert "is whole" in run(capsys, "verify", str(out))[1]
     assert not (out / "checkpoint").exists()
 

@@ -14,7 +14,7 @@ import pytest
 
 from hcdc.evaluate.report import configuration
 from hcdc.integrations import optuna_storage
-from hcdc.store import read_json
+from hcdc.store import locked, read_json
 from tests import small
 from tests.cli.test_cli import condensed, run
 
@@ -90,6 +90,18 @@ def test_a_search_is_not_replaced_by_less(capsys, tmp_path):
     code, text, _ = run(capsys, "search", str(out), "--trials", "5", "--guard", "9")
     assert code == 0
     assert "of the best 5 (9 were asked for, and the search has no more that differ), trained 3 times each" in text
+
+
+def test_of_two_searches_alike_one_is_told_to_wait(capsys, tmp_path):
+    out = condensed(capsys, tmp_path)
+    with locked(out / "search-random"):
+        for more in ((), ("--resume",)):
+            code, _, error = run(capsys, "search", str(out), "--trials", "3", *more)
+            assert (code, error.count("\n")) == (2, 1)
+            assert f"{out / 'search-random'}: another process is writing there" in error
+        assert run(capsys, "search", str(out), "--algorithm", "grid", "--trials", "3")[0] == 0
+    assert run(capsys, "search", str(out), "--trials", "3")[0] == 0
+    assert not (out / "search-random").exists()
 
 
 def test_a_range_is_narrowed_and_only_widened_by_force(capsys, tmp_path):

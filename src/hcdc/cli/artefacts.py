@@ -86,7 +86,7 @@ def show(folder: Path, as_readme: bool = False) -> Answer:
         f"  {card.sizes['train']} {unit} to train, {card.sizes['val']} to validate, {classes}",
         f"  space: {few(card.space)}; family: {family}",
     ]
-    lines += _axes(card, family)
+    lines += [f"  {line}" for line in axes_of(card)]
     if card.pilot is not None:
         lines.append(f"  S_train and the steps on it were chosen by {card.pilot.configs} trainings on the full data, in {card.pilot.seconds:.1f} s")
     path = folder / "evaluation.json"
@@ -121,11 +121,11 @@ def verify(folder: Path) -> Answer:
     return Answer(facts, (f"{folder} is whole: card and tensors fit each other, format {condensed.card.format}",))
 
 
-def _axes(card: Card, family: str) -> list[str]:
+def axes_of(card: Card) -> list[str]:
     """Whose decay each numbered axis of a logistic regression is."""
-    if family != "logistic" or card.data.columns is None:
+    if card.recipes["condensed"]["problem"].get("family") != "logistic" or card.data.columns is None:
         return []
-    return [f"  log10_decay.N is of column N: {few([f'{at} {column.name}' for at, column in enumerate(card.data.columns[:-1])])}"]
+    return [f"log10_decay.N is of column N: {few([f'{at} {column.name}' for at, column in enumerate(card.data.columns[:-1])])}"]
 
 
 def _looked_at(card: Card) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcdc._progress import bar
 from hcdc.cli.answers import Answer, Where, few
-from hcdc.cli.artefacts import data_of, is_of, opened
+from hcdc.cli.artefacts import axes_of, data_of, is_of, opened
 from hcdc.errors import InputError, RunExistsError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def search(request: Search) -> Answer:
     """
     from hcdc.evaluate import Guard, check_source, objective_for
     from hcdc.search import ranked
-    from hcdc.store import Ledger, write_json
+    from hcdc.store import Ledger, locked, write_json
 
     searcher, studies = _searcher(request)
     folder = request.folder
@@ -84,9 +85,10 @@ def search(request: Search) -> Answer:
     path = folder / f"search-{request.algorithm}.json"
     _refuse_to_lose(path, request, condensed.card.tensors_sha256)
     kept = None if request.storage else folder / f"search-{request.algorithm}"
-    if kept is not None and kept.exists() and not request.resume:
+    if kept is not None and kept.is_dir() and any(kept.iterdir()) and not request.resume:
         raise RunExistsError(f"{kept}: holds a search already; add --resume to go on with it, or remove that folder to start anew")
-    with request.where.opened() as engine, bar(f"{request.trials} trials by {request.algorithm}", shown=sys.stderr.isatty()):
+    alone = contextlib.nullcontext() if kept is None or studies else locked(kept)  # a study is for several processes
+    with alone, request.where.opened() as engine, bar(f"{request.trials} trials by {request.algorithm}", shown=sys.stderr.isatty()):
         found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
     guarded = None
     if guard is not None and source is not None:
@@ -98,7 +100,7 @@ def search(request: Search) -> Answer:
     if kept is not None and not studies:
         shutil.rmtree(kept, ignore_errors=True)
     lines = _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"])
-    return Answer(facts, (*lines, f"All of them, with every digit: {path}"))
+    return Answer(facts, (*lines, *axes_of(condensed.card), f"All of them, with every digit: {path}"))
 
 
 def _refuse_to_lose(path: Path, request: Search, artefact: str) -> None:

@@ -44,7 +44,7 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
         if facts.get("identity") != identity:
             known: dict[str, Any] = facts.get("identity") or {}
             differing = ", ".join(name for name, value in identity.items() if known.get(name) != value)
-            raise HcdcError(f"{checkpoint.folder} belongs to a run with other arguments ({differing}); repeat them, or choose another --out")
+            raise HcdcError(f"{checkpoint.folder} belongs to a run with other arguments ({differing}); repeat them, or choose another folder")
         spent, history = float(facts["seconds"]), list(facts["history"])
     began, kept = time.perf_counter(), done
     state = method.init(task) if state is None else state

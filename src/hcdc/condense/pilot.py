@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,11 +17,13 @@ from hcdc.bilevel import Recipe, readings, together
 from hcdc.condense.calibration import correlation
 from hcdc.condense.coreset import CENTROIDS, Coreset
 from hcdc.condense.hcdc import HCDC
-from hcdc.condense.task import Task
+from hcdc.condense.task import Condenser, Task
 from hcdc.errors import InputError
+from hcdc.store import Ledger, numerics
 
 LENGTHS = (1, 2, 4, 8)
 """Lengths of training that are tried, in eighths of the steps of the task."""
+NOWHERE = Ledger(None)
 
 
 class Tried(NamedTuple):
@@ -61,26 +63,34 @@ class Pilot:
         if self.configs < 4:
             raise InputError("pilot", self.configs, "must be at least 4 for a ranking", "ask for 4 or more, or for 0 to do without")
 
-    def __call__(self, task: Task, method: HCDC) -> Choice:
-        """`task` and `method` with what was chosen."""
+    def __call__(self, task: Task, method: HCDC, ledger: Ledger = NOWHERE) -> Choice:
+        """`task` and `method` with what was chosen; what is tried is kept in `ledger`, whose folder is of this task alone."""
+        makers = self.trains or (method.train,)
+        cause = {"pilot": repr(self), "trains": repr(makers), "recipes": [repr(task.condensed), repr(task.full)], "versions": numerics()}
+        found = ledger.kept(cause, lambda: self._measured(task, makers))
+        tried = [(Tried(makers[number].name, steps, spearman), makers[number]) for number, steps, spearman in found["tried"]]
+        least = within(max(each.spearman for each, _ in tried), self.configs)
+        chosen, maker = max(((each, maker) for each, maker in tried if each.spearman >= least), key=lambda pair: pair[0].steps)
+        solver = replace(task.condensed.solver, steps=chosen.steps)
+        mended = replace(task, condensed=task.condensed._replace(solver=solver))
+        return Choice(mended, replace(method, train=maker), tuple(each for each, _ in tried), found["seconds"])
+
+    def _measured(self, task: Task, makers: Sequence[Condenser]) -> dict[str, Any]:
+        """Triples (which of `makers`, steps, rank correlation), and the seconds that they took."""
         began = time.perf_counter()
         generator = task.generator(21)
         hyper = stack([task.space.relax(task.space.sample(generator)) for _ in range(self.configs)])
         truth = torch.cat([_losses(task, params, some) for params, some in _trained(task, task.full, task.real.train, hyper)])
-        makers = self.trains or (method.train,)
-        found = [(each, maker) for maker in makers for each in self._tried(task, maker, hyper, truth)]
-        least = within(max(each.spearman for each, _ in found), self.configs)
-        chosen, maker = max(((each, maker) for each, maker in found if each.spearman >= least), key=lambda pair: pair[0].steps)
-        solver = replace(task.condensed.solver, steps=chosen.steps)
-        mended = replace(task, condensed=task.condensed._replace(solver=solver))
-        return Choice(mended, replace(method, train=maker), tuple(each for each, _ in found), time.perf_counter() - began)
+        tried = [(number, *pair) for number, maker in enumerate(makers) for pair in self._tried(task, maker, hyper, truth).items()]
+        return {"tried": tried, "seconds": time.perf_counter() - began}
 
     def tries(self, task: Task) -> list[int]:
         """Steps after which a training on an S_train is looked at; multiples of the first."""
         steps = task.condensed.solver.steps
         return [max(1, steps // 8) * length for length in LENGTHS] if self.lengths else [steps]
 
-    def _tried(self, task: Task, maker: Any, hyper: Hyper, truth: Tensor) -> list[Tried]:
+    def _tried(self, task: Task, maker: Condenser, hyper: Hyper, truth: Tensor) -> dict[int, float]:
+        """Rank correlation by the number of steps."""
         state = maker.init(task)
         for number in range(maker.length()):
             state, _ = maker.step(task, state, number)
@@ -93,7 +103,7 @@ class Pilot:
             for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=lengths[0]), 1):
                 if lengths[0] * number in losses:
                     losses[lengths[0] * number].append(_losses(task, params, some))
-        return [Tried(maker.name, length, float(correlation(_ranks(torch.cat(parts)), _ranks(truth)))) for length, parts in losses.items()]
+        return {length: float(correlation(_ranks(torch.cat(parts)), _ranks(truth))) for length, parts in losses.items()}
 
 
 def within(best: float, count: int) -> float:

@@ -127,7 +127,7 @@ def locked(folder: Path) -> Generator[None]:
     is on the folder itself and is gone with the process, however that ends.
     """
     if folder.exists() and not folder.is_dir():
-        raise StorageError(f"`out` = {folder}: is a file, and must be a folder; choose another name")
+        raise StorageError(f"{folder}: is a file, and must be a folder; choose another name")
     probe = folder / ".writable"
     write_bytes(probe, b"")
     probe.unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def locked(folder: Path) -> Generator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunExistsError(f"`out` = {folder}: another process is writing there; wait for it, or choose another folder") from error
+            raise RunExistsError(f"{folder}: another process is writing there; wait for it, or choose another folder") from error
         sweep(folder)
         yield
     finally:
