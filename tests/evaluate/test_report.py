@@ -277,6 +277,13 @@ class TestNumbers:
         assert report.rows(replace(made, train=deep, val=deep)) == []
         assert report.rows(condensed("images")) == []
 
+    def test_what_did_not_fall_is_named(self) -> None:
+        ups_and_downs = [{"step": float(n), "distance": float(n % 5)} for n in range(40)]
+        falling = [record | {"distance": record["distance"] - n} for n, record in enumerate(ups_and_downs)]
+        assert report.fell(condensed(history=falling)).startswith("It fell")
+        assert "did not fall in distance to what the method matches:" in report.fell(condensed(history=ups_and_downs))
+        assert "did not fall in 1 − correlation of validation losses:" in report.fell(condensed())
+
     def test_edgeless_graph_has_no_map_of_weights(self) -> None:
         artefact = condensed()
         alone = artefact.val.replace(adjacency=torch.zeros(9, 9))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import Tensor
@@ -154,8 +155,20 @@ def bill(evaluation: Evaluation) -> Picture:
 def curves(condensed: Condensed) -> list[Picture]:
     """One picture, or none where nothing was recorded."""
     figure = plots.curves(condensed.card.history)
-    caption = "What the method made smaller while it worked, step by step: falling and then level means that it was finished."
+    caption = f"What the method made smaller while it worked, step by step: falling and then level means that it was finished. {fell(condensed)}"
     return [] if figure is None else [picture(figure, "Progress of condensation", caption)]
+
+
+def fell(condensed: Condensed) -> str:
+    """Which of the curves are no lower in their last tenth than in their first, in a sentence."""
+    level: list[str] = []
+    for name, (_, values) in plots.tracked(condensed.card.history).items():
+        tenth = -(-len(values) // 10)
+        if fmean(values[-tenth:]) >= fmean(values[:tenth]):
+            level.append(plots.METRICS.get(name, name).replace("\n", " "))
+    if not level:
+        return "It fell from the first tenth of the steps to the last."
+    return f"From the first tenth of the steps to the last it did not fall in {', '.join(level)}: there the set ends no better than it began."
 
 
 def cosines(found: Alignment | None) -> list[Picture]:
