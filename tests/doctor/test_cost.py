@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
 import hcdc.condense.hcdc as hcdc_module
 from hcdc._tensors import ravel
-from hcdc.condense import HCDC, Algorithm1, Bank, condense, points
+from hcdc.bilevel import SGD, Recipe
+from hcdc.condense import HCDC, Algorithm1, Bank, CellBank, CellHCDC, condense, points
 from hcdc.doctor import cost, estimate
+from hcdc.models import NasBench201
 from hcdc.store import DataCard
 from tests import small
+
+
+def a_second(action):
+    action()
+    return 1.0
 
 
 @pytest.mark.slow
@@ -39,7 +47,7 @@ def test_the_pieces_of_a_run_are_counted_right(splits, monkeypatch):
     """Under a clock that says a second a call, an estimate is the number of pieces that a run is made of."""
     task = small.task(splits)
     method = HCDC(driver=Bank(starts=8, stages=2, chunk=4, more=6, steps=5, batch=4))
-    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    monkeypatch.setattr(cost, "timed", a_second)
     parts = estimate(task, method).parts
     counted: Counter[str] = Counter()
 
@@ -64,11 +72,26 @@ def test_the_pieces_of_a_run_are_counted_right(splits, monkeypatch):
 
 
 def test_an_s_train_that_is_learned_is_counted_too(monkeypatch):
-    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    monkeypatch.setattr(cost, "timed", a_second)
     task, learned = small.task(), small.METHODS["gcond"]
     parts = estimate(task, HCDC(train=learned, driver=Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))).parts
     assert parts["making S_train"] == learned.length() > 1
     assert parts["updates of S_val"] == 3
+
+
+def test_stages_are_told_apart(monkeypatch):
+    """Steps of another stage take other times: each is timed by its own first step, as if those before were done."""
+    monkeypatch.setattr(cost, "timed", a_second)
+    images = small.task(small.images())
+    tm = replace(small.METHODS["tm"], both=True, steps=5, experts=3)
+    parts = estimate(images, tm).parts
+    assert [round(seconds) for seconds in parts.values()] == [0, 3, 5, 3, 5]
+    family = NasBench201(3, shape=(1, 4, 4), channels=2)
+    recipe = Recipe(family, SGD(6, 0.1, batch_size=6))
+    parts = estimate(
+        replace(images, condensed=recipe, full=recipe, space=family.space()), CellHCDC(driver=CellBank(starts=4, steps=7, batch=2))
+    ).parts
+    assert (parts["measuring points"], parts["learning S_val"]) == (4, 7)
 
 
 def test_methods_that_learn_nothing_cost_their_start():
@@ -78,6 +101,6 @@ def test_methods_that_learn_nothing_cost_their_start():
 
 def test_the_updates_of_algorithm_1_are_told_apart(monkeypatch):
     """The first of a repeat begins its trajectories."""
-    monkeypatch.setattr(cost, "timed", lambda action: 1.0)
+    monkeypatch.setattr(cost, "timed", a_second)
     parts = estimate(small.task(), HCDC(driver=Algorithm1(trajectories=2, repeats=3, updates=4, interval=2))).parts
     assert (parts["first updates"], parts["later updates"]) == (3.0, 9.0)

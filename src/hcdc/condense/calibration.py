@@ -13,7 +13,7 @@ from torch import Tensor
 from hcdc._progress import Progress
 from hcdc._tensors import TensorDict, under
 from hcdc.condense.optimise import not_finite
-from hcdc.condense.task import Callback, Condenser, Task
+from hcdc.condense.task import Callback, Condenser, Staged, Task
 from hcdc.errors import ConvergenceError, InputError
 from hcdc.store import Groups
 
@@ -65,7 +65,6 @@ class Calibration(ABC):
         """Step `number` of S_val."""
 
     def stages(self) -> dict[str, int]:
-        """How many steps each part of a run has, in their order."""
         return {"making S_train": self.train.length(), "measuring points": self.measurements(), "learning S_val": self.updates()}
 
     def length(self) -> int:
@@ -103,7 +102,7 @@ class Calibration(ABC):
 
 def stages_of(method: Condenser, label: str) -> dict[str, int]:
     """How many steps each stage of `method` has; a method of one stage goes by `label`."""
-    return {stage: steps for stage, steps in method.stages().items() if steps} if isinstance(method, Calibration) else {label: method.length()}
+    return {stage: steps for stage, steps in method.stages().items() if steps} if isinstance(method, Staged) else {label: method.length()}
 
 
 def staged(method: Condenser, progress: Progress, label: str) -> Callback:

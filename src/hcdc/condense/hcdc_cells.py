@@ -134,6 +134,10 @@ class CellHCDC(Calibration):
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
         return self.made(task, state), self._val(task, state["val"], state["labels"]["y"])
 
+    def primed(self, state: Groups) -> Groups:
+        """`state` as if all points were the first."""
+        return state | {f"point/{at}": state["point/0"] for at in range(self.measurements()) if "point/0" in state}
+
     def memory(self, task: Task) -> int:
         """Bytes of all points at the most that a cell weighs, and of one network at work on a chunk."""
         problem: Any = task.condensed.problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -86,6 +86,15 @@ class Condenser(Protocol):
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
         """Synthetic training and validation containers."""
+        ...
+
+
+@runtime_checkable
+class Staged(Condenser, Protocol):
+    """A method whose run has parts, the steps of one unlike those of another."""
+
+    def stages(self) -> dict[str, int]:
+        """How many steps each part has, in their order."""
         ...
 
 

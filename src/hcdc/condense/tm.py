@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hcdc._tensors import TensorDict, as_leaves, ravel, unravel
 from hcdc._typing import Params
-from hcdc.condense.images import ImageCondenser, Start, cross_entropy, descended, enlarged
+from hcdc.condense.images import PARTS, ImageCondenser, Start, cross_entropy, descended, enlarged
 from hcdc.condense.task import Task
 from hcdc.data import ImageData
 from hcdc.errors import InputError
@@ -58,6 +58,17 @@ class TM(ImageCondenser):
 
     def stretch(self) -> int:
         return self.experts + self.steps
+
+    def stages(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for part in ("S_train", "S_val") if self.both else ("S_train",):
+            found |= {f"training experts of {part}": self.experts, f"learning {part}": self.steps}
+        return found
+
+    def primed(self, state: Groups) -> Groups:
+        """`state` as if all experts were those that are first."""
+        first = {part: state[f"{part}/expert-0"] for part in PARTS if f"{part}/expert-0" in state}
+        return state | {f"{part}/expert-{number}": group for part, group in first.items() for number in range(self.experts)}
 
     def further(self) -> TensorDict:
         return {"rate": torch.tensor(self.lr_expert)}

@@ -11,8 +11,9 @@ import torch
 from hcdc._tensors import as_leaves, ravel, stack, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
-from hcdc.condense import HCDC, Algorithm1, Bank, Condenser, Pilot, Points, Task, narrowed, peak_memory, timed
+from hcdc.condense import HCDC, TM, Algorithm1, Bank, CellHCDC, Condenser, Pilot, Points, Task, narrowed, peak_memory, stages_of, timed
 from hcdc.data import GraphData
+from hcdc.store import Groups
 
 
 class Cost(NamedTuple):
@@ -28,7 +29,8 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
 
     For HCDC with a bank: one step of what makes S_train, one training step of a chunk of models, one linear solve, one real
     hypergradient and one update of S_val are timed; by Algorithm 1, the first update of a repeat and the second. Of any other
-    method one step is timed, the first. All are multiplied by how often they are done.
+    method the first step is timed, or, of TM and of HCDC on cells, that of each of its stages. All are multiplied by how often
+    they are done.
     """
     began = time.perf_counter()
     state = method.init(task)
@@ -37,11 +39,29 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
         parts["pilot"] = _pilot(task, method, pilot, state)
     if isinstance(method, HCDC):
         if method.train.length():
-            parts["making S_train"] = method.train.length() * timed(lambda: method.step(task, state, 0))
+            parts["making S_train"] = sum(_steps(task, method.train, method.train.init(task)).values())
         parts |= _bank(task, method, method.driver) if isinstance(method.driver, Bank) else _followed(task, method, method.driver, state)
     elif method.length():
-        parts["steps"] = method.length() * timed(lambda: method.step(task, state, 0))
+        parts |= _steps(task, method, state)
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
+
+
+def _steps(task: Task, method: Condenser, state: Groups) -> dict[str, float]:
+    """Seconds of every stage, from those of its first step; the stages before are taken for done."""
+    parts, first = dict[str, float](), 0
+    for stage, steps in stages_of(method, "steps").items():
+        seconds, state = _step(task, method, state, first)
+        if isinstance(method, TM | CellHCDC):
+            state = method.primed(state)
+        parts[stage], first = steps * seconds, first + steps
+    return parts
+
+
+def _step(task: Task, method: Condenser, state: Groups, number: int) -> tuple[float, Groups]:
+    """(the seconds of step `number`, the state that it leads to)."""
+    after: list[Groups] = []
+    seconds = timed(lambda: after.append(method.step(task, state, number)[0]))
+    return seconds, after[-1]
 
 
 def _pilot(task: Task, method: Condenser, pilot: Pilot, state: Any) -> float:
