@@ -13,6 +13,7 @@ import torch
 from hcdc.bilevel import Spanned, Weighed, together
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.hcdc_cells import CellHCDC
+from hcdc.condense.kip import KIP
 from hcdc.condense.points import narrowed
 from hcdc.condense.task import Condenser, Task
 from hcdc.condense.tm import TM
@@ -58,9 +59,9 @@ def fitted(method: Condenser, task: Task, memory: int = BANK) -> Condenser:
 
 
 def peak_memory(method: Condenser, task: Task) -> int:
-    """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank or experts, and models at work."""
+    """Bytes that `method` on `task` is expected to need at its peak: libraries, data, bank, experts or kernel, and models at work."""
     total = LIBRARIES + sum(_bytes(data) for data in task.real)
-    if isinstance(method, TM | CellHCDC):
+    if isinstance(method, TM | KIP | CellHCDC):
         return total + method.memory(task)
     if not isinstance(method, HCDC):
         return total

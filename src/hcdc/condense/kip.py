@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hcdc.condense.images import ImageCondenser, Start, enlarged
 from hcdc.condense.optimise import adam_step
+from hcdc.condense.task import Task
 from hcdc.data import ImageData
 from hcdc.store import Groups
 
@@ -36,6 +37,12 @@ class KIP(ImageCondenser):
     @property
     def name(self) -> str:
         return "kip"
+
+    def memory(self, task: Task) -> int:
+        """Bytes of the kernel of a step: ten matrices a layer and four, and the images three times, in double precision."""
+        small, large = max(task.budget), min(self.real_batch, task.real.train.size)
+        pixels = math.prod(task.real.train.shape)
+        return 8 * (small + large) * (small * (10 * self.layers + 4) + 3 * pixels)
 
     def advance(self, real: ImageData, own: Groups, number: int, generator: torch.Generator) -> tuple[Groups, dict[str, float]]:
         batch = real.take(torch.randperm(real.size, generator=generator)[: self.real_batch])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hcdc._tensors import TensorDict, simplex
+from hcdc._tensors import TensorDict, largest, simplex
 from hcdc.data.base import Splits
 from hcdc.data.examples import Examples, check_examples
 from hcdc.errors import DataError
@@ -53,8 +53,8 @@ def image_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num
     """Checked `Splits` from images [n, c, h, w] and the three index vectors of train, validation and test."""
     if x.ndim != 4 or not x.is_floating_point():
         raise DataError("x", f"{tuple(x.shape)} {x.dtype}", "must be floating [n, channels, height, width]", "divide bytes by 255")
-    if bool(torch.isfinite(x).all()) and float(x.abs().max()) > LARGEST:
-        raise DataError("x", f"pixels up to {float(x.abs().max()):.4g}", "must be roughly of unit scale", "divide bytes by 255, or standardise")
+    if LARGEST < (most := largest(x)) < math.inf:
+        raise DataError("x", f"pixels up to {most:.4g}", "must be roughly of unit scale", "divide bytes by 255, or standardise")
     classes = check_examples(x, y, parts[0], num_classes, unit="image")
     whole = ImageData(x, y.long() if classes else y.float(), classes)
     return Splits(*(whole.take(part) for part in parts))

@@ -339,4 +339,4 @@ def load_cifar10(root: Path) -> Splits[ImageData]:
     n = x.shape[0] // len(BATCHES)
     mean, deviation = x[: 4 * n].mean((0, 2, 3), keepdim=True), x[: 4 * n].std((0, 2, 3), keepdim=True)
     parts = torch.arange(6 * n).split([4 * n, n, n])
-    return image_splits((x - mean) / deviation, y, (parts[0], parts[1], parts[2]), num_classes=10)
+    return image_splits(x.sub_(mean).div_(deviation), y, (parts[0], parts[1], parts[2]), num_classes=10)
