@@ -123,7 +123,7 @@ def test_the_bill_breaks_even_where_saving_meets_cost():
 
 def facts(**changes):
     base = dict.fromkeys(KEYS, 0.9) | {"ci95": [0.85, 0.95], "floor_strong_loss": 0.7, "configs": 24, "seeds": 2, "nodes": 9, "break_even_configs": 3}
-    return base | changes
+    return base | {"regret_top1": 0.01, "regret_top5": 0.0} | changes
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,8 @@ def facts(**changes):
         ({"floor_strong_loss": 0.895}, "amber"),
         ({"spearman_top_half_loss": 0.2}, "amber"),
         ({"spearman_loss": 0.7}, "amber"),
+        ({"regret_top1": 0.065}, "amber"),
+        ({"regret_top1": 0.029}, "green"),
         ({"spearman_loss": 0.3}, "red"),
         ({"ci95": [0.1, 0.95]}, "amber"),
         ({"ci95": [0.48, 1.0]}, "amber"),

@@ -94,7 +94,7 @@ def condense(request: Condense) -> Answer:
     needed, steps = check_memory(method, task), method.length()
     stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
     line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
-    lines = (*_columns(source), f"{line}; for an estimate of the time: hcdc doctor, with the same options")
+    lines = (*_columns(source), f"{line}; for an estimate of the time: hcdc doctor, with the same options but --out")
     if request.dry_run:
         return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, lines)
     sys.stderr.write("".join(f"{line}\n" for line in lines))

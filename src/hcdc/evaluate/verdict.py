@@ -17,6 +17,10 @@ MARGIN = 0.01
 """How far above the strong floor a correlation must be to count as better than it."""
 
 
+BEHIND = 0.03
+"""By how much test accuracy the pick may be behind the best of all configurations, which noise alone puts ahead by a point."""
+
+
 class Verdict(NamedTuple):
     """A traffic light, one sentence that says what it means, and five lines with the figures behind it; `str` is all of them."""
 
@@ -48,6 +52,12 @@ def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
         return "amber", "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
     if rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:
         return "amber", "Good for telling bad configurations from good ones; retrain the best few on the full data before choosing."
+    behind = facts.get("regret_top1")
+    if behind is not None and "picked_test_accuracy" in facts and behind > BEHIND:
+        return (
+            "amber",
+            f"It ranks configurations as the full data does, but its first is {percent(behind)} points behind the best: train the best few.",
+        )
     if facts["break_even_configs"] is None:
         return "amber", "It ranks configurations as the full data does, and never pays for itself: search on the full data, which is as quick here."
     return "green", "Search on this set: it ranks configurations as the full data does."
