@@ -107,6 +107,9 @@ def test_splits_without_a_test_part_are_condensed_and_not_judged():
     assert found.train.size == 6
     with pytest.raises(InputError, match="`test`"):
         found.evaluate()
+    with pytest.raises(InputError, match=r"`test`.*must be a"):
+        found.evaluate(arrays()[2])
+    assert found.evaluate(splits.val, configs=4, seeds=1).facts["configs"] == 4
 
 
 def test_a_pilot_is_told_in_the_card_and_on_the_bill(tmp_path, capsys):
@@ -182,6 +185,49 @@ def test_a_checkpoint_is_of_one_run_and_of_one_process(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(InputError, match="`checkpoint` = 3: must be a folder"):
         own(Net, train, val, **SMALL, checkpoint=3)
+
+
+def test_a_pilot_is_kept_for_its_own_run_alone(tmp_path):
+    train, val, _ = arrays()
+    settings = {"size": 6, "method": METHOD, "full": hcdc.Adam(10, 0.05), "pilot": 4}
+    with pytest.raises(Killed):
+        own(Net, train, val, space=SPACE, **settings, checkpoint=tmp_path).condense(callbacks=[kill_at(1)])
+    kept = [path for path in tmp_path.rglob("*.json") if path.name != "manifest.json"]
+    other = own(Net, train, val, space=SPACE, **settings, seed=3, checkpoint=tmp_path)
+    with pytest.raises(Killed):
+        other.condense(callbacks=[kill_at(1)])
+    assert len(kept) == 1 < len([path for path in tmp_path.rglob("*.json") if path.name != "manifest.json"])
+
+
+def test_another_forward_is_another_run(monkeypatch):
+    train, val, _ = arrays()
+    made = own(Net, train, val, **SMALL)
+    first, again = made.task.identity(), own(Net, train, val, **SMALL).task.identity()
+    monkeypatch.setattr(Net, "forward", lambda self, x, gate: self.head(self.first(x).relu() * gate))
+    other = own(Net, train, val, **SMALL).task.identity()
+    assert first == again
+    assert {name for name in first if first[name] != other[name]} == {"behaviour"}
+
+
+def far(module, hyper, batch):
+    return -torch.nn.functional.cross_entropy(module(batch.x, hyper["gate"]), batch.y)
+
+
+def test_a_loss_that_is_forgotten_is_missed(tmp_path):
+    train, val, _ = arrays()
+    condense_model(Net, train, val, **SMALL, val_loss=far).save(tmp_path / "far")
+    condense_model(Net, train, val, **SMALL).save(tmp_path / "plain")
+    assert own(Net, train, val, **SMALL, val_loss=far).load(tmp_path / "far").train.size == 6
+    with pytest.raises(InputError, match=r"`val_loss`.*made with tests.test_own:far"):
+        own(Net, train, val, **SMALL).load(tmp_path / "far")
+    with pytest.raises(InputError, match=r"`val_loss`.*made without"):
+        own(Net, train, val, **SMALL, val_loss=far).load(tmp_path / "plain")
+
+
+def test_a_pilot_with_nothing_to_choose_is_refused():
+    train, val, _ = arrays()
+    with pytest.raises(InputError, match="`pilot` = 32: has nothing to choose"):
+        own(Net, train, val, **SMALL, pilot=32)
 
 
 def test_same_seed_same_bits():

@@ -9,9 +9,10 @@ import pytest
 
 from hcdc.condense import HCDC, TRAINED_CELLS, Bank, CellBank, CellHCDC, GCond
 from hcdc.errors import InputError, SpaceError
+from hcdc.evaluate import objective_for
 from hcdc.models import PolyFilter
 from hcdc.run import DRIVERS, GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
-from hcdc.spaces import Real, Space
+from hcdc.spaces import Choice, Real, Space
 from tests import small
 
 
@@ -24,6 +25,21 @@ def test_a_space_of_ones_own_replaces_the_ranges():
 def test_a_space_that_the_family_does_not_read_is_refused(names):
     with pytest.raises(SpaceError, match="the family reads"):
         task_for(small.source(), size=9, order=2, space=Space({name: Real(0.0, 1.0) for name in names}))
+
+
+def test_options_in_another_order_would_be_misread_and_are_refused():
+    source = small.source(small.table())
+    own = task_for(source, size=9, family="mlp").space
+    turned = Space(dict(own.axes) | {"activation": Choice(own.axes["activation"].options[::-1])})
+    assert own.shapes() == turned.shapes()
+    with pytest.raises(SpaceError, match="the family reads activation"):
+        task_for(source, size=9, family="mlp", space=turned)
+    narrower = Space(dict(own.axes) | {"log10_decay": Real(-3.0, -2.0)})
+    task = task_for(source, size=9, family="mlp", space=narrower)
+    condensed = condense_source(source, task, "random")
+    with pytest.raises(SpaceError, match=r"`space` = .'activation'."):
+        objective_for(condensed, turned, force=True)
+    assert objective_for(condensed, own, force=True).space is own
 
 
 @pytest.mark.parametrize(("name", "driver"), [("hcdc", "bank"), ("hcdc", "algorithm1"), ("gcond", "bank"), ("gcond-x", "bank")])

@@ -182,12 +182,15 @@ class Calibrated:
 
         `test` comes in the form of the training data; a graph and `Splits` have their own.
         """
-        if self.made.intake is None:
-            if test is not None:
-                raise InputError("test", type(test).__name__, "came with the training data", "leave it out")
-            held = self.made.test
-        else:
-            held = None if test is None else self.made.intake.read(test, "test")
+        held, intake, like = self.made.test, self.made.intake, type(self.made.task.real.val)
+        if held is not None and test is not None:
+            raise InputError("test", type(test).__name__, "came with the training data", "leave it out")
+        if intake is not None and test is not None:
+            held = intake.read(test, "test")
+        elif test is not None:
+            if not isinstance(test, like):
+                raise InputError("test", type(test).__name__, f"must be a {like.__name__}, as the validation data is", "give test data in that form")
+            held = test
         if held is None:
             raise InputError("test", None, "is what the picked configuration is judged on", "give test data in the form of the training data")
         with bar("training", prefix="training on ", shown=self.made.progress) as told:
@@ -274,6 +277,8 @@ def _pilot(settings: Settings) -> Pilot | None:
     """What chooses what is left open; None where nothing is."""
     configs, named = settings.get("pilot", Pilot.configs), settings.get("method", "hcdc") == "hcdc"
     if configs == 0 or not (named or ("small" not in settings and isinstance(settings.get("method"), HCDC))):
+        if settings.get("pilot"):
+            raise InputError("pilot", configs, "has nothing to choose: `method` and `small` leave nothing open", "leave it out")
         return None
     return Pilot(configs, Pilot.trains if named else (), "small" not in settings)
 

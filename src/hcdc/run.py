@@ -197,8 +197,10 @@ def task_for(
     condensed, full = default_recipes(source.splits.train, family, size=size, **settings)
     problem: Any = condensed.problem
     own: Space = problem.space()
-    if space is not None and space.shapes() != own.shapes():
-        raise SpaceError("space", space.shapes(), f"the family reads {own.shapes()}", "give every axis of the family, with ranges of your own")
+    unlike = [] if space is None else own.unlike(space)
+    if unlike:
+        rule = f"the family reads {', '.join(f'{name}: {own.axes.get(name)}' for name in unlike[:5])}"
+        raise SpaceError("space", unlike, rule, "give all of these: numbers with ranges of your own, choices as they are")
     budget = Budget(size, size if val_size is None else val_size)
     return Task(condensed, full, source.splits.real, space or own, budget, seed)
 

@@ -10,6 +10,7 @@ import torch
 
 from hcdc.condense import CENTROIDS, HERDING, K_CENTER, PATHS, RANDOM, STRONG, Coreset
 from hcdc.condense.coreset import FARTHEST, herding, k_center, kmeans, on_paths, sigma_points, trained_embedding, with_neighbours
+from hcdc.errors import InputError
 from tests import small
 
 EVERY = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "strong": STRONG, "centroids": CENTROIDS}
@@ -177,3 +178,18 @@ def test_no_path_is_longer_than_the_farthest_hop_nor_is_a_class_left_out():
     data = small.graph().train
     assert int(replace(PATHS, hops=20).select(data, 4 * (FARTHEST + 1), torch.Generator().manual_seed(0)).mask.sum()) == 4
     assert set(replace(PATHS, hops=3).select(data, 4, torch.Generator().manual_seed(0)).labels().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"features": "centroid"}, "features"),
+        ({"structure": "none"}, "structure"),
+        ({"pick": "nearest"}, "pick"),
+        ({"structure": "paths"}, "structure"),
+        ({"features": "centroids", "trained": 5}, "trained"),
+    ],
+)
+def test_what_no_coreset_is_is_refused(settings, name):
+    with pytest.raises(InputError, match=f"`{name}`"):
+        Coreset(**settings)

@@ -60,6 +60,14 @@ def test_gcond_learns_structure_and_gcond_x_has_none():
     assert absent.train.adjacency.sum() == 0
 
 
+def test_without_both_the_validation_nodes_are_real_and_alone():
+    task = small.task()
+    method = GCond(epochs=1, outer=1, inner=1, hidden=4, both=False)
+    train, val = method.extract(task, method.init(task))
+    assert bool(train.adjacency.any())
+    assert not bool(val.adjacency.any())
+
+
 @pytest.mark.parametrize("settings", [{"epochs": 0}, {"outer": 0}, {"lr": -0.01}, {"lr_inner": float("nan")}, {"turns": (0, 0)}], ids=str)
 def test_settings_that_learn_nothing_are_refused(settings):
     with pytest.raises(InputError, match=f"`{next(iter(settings))}` = "):

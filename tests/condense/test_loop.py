@@ -77,7 +77,7 @@ UNFIT = {
     "no problem": (lambda c: c.recipes["full"].pop("problem"), "`recipes`"),
     "other features": (lambda c: c.recipes["condensed"]["problem"].update(num_features=13), "num_features`: is 13, the data has 12"),
     "other classes": (lambda c: c.recipes["condensed"]["problem"].update(num_classes=4), "num_classes`: is 4, the data has 3"),
-    "other order": (lambda c: c.recipes["full"]["problem"].update(order=7), "`space`: has .*filter.*reads"),
+    "other order": (lambda c: c.recipes["full"]["problem"].update(order=7), "`space`: filter.*reads"),
     "an order past reason": (lambda c: c.recipes["full"]["problem"].update(order=10**12), "must lie between 0 and 1000"),
     "a width of text": (lambda c: c.recipes["full"]["problem"].update(hidden="wide"), "problem.hidden"),
     "an unknown setting": (lambda c: c.recipes["full"]["problem"].update(colour=1), "colour"),

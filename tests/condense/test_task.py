@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from hcdc.bilevel import SGD, Adam
 from hcdc.condense import Algorithm1, Bank, Budget, CellBank, CellPaths
 from hcdc.condense.task import choose
 from hcdc.errors import InputError
@@ -52,3 +54,17 @@ def test_counts_of_nothing_are_refused(driver: Any) -> None:
         wrong: Any = -1.0 if each.name == "rate" else 0
         with pytest.raises(InputError, match=f"`{each.name}`"):
             driver(**{each.name: wrong})
+
+
+def test_a_graph_is_not_trained_in_batches_of_nodes() -> None:
+    task = small.task()
+    with pytest.raises(InputError, match=r"`full.solver` = SGD.*batch_size=None"):
+        replace(task, full=task.full._replace(solver=SGD(5, 0.1)))
+    assert replace(task, full=task.full._replace(solver=SGD(5, 0.1, batch_size=None))).full.solver.batch_size is None
+
+
+def test_another_task_has_another_identity() -> None:
+    task = small.task()
+    others = [replace(task, seed=1), replace(task, budget=Budget(9, 8)), replace(task, full=task.full._replace(solver=Adam(21, 0.05)))]
+    assert len({str(each.identity()) for each in (task, *others)}) == 4
+    assert replace(task).identity() == task.identity()

@@ -11,7 +11,8 @@ import torch
 from hcdc.condense import condense
 from hcdc.errors import InputError
 from hcdc.evaluate import Judge, Scores, bill, retrain, verdict
-from hcdc.evaluate.evaluation import better_read
+from hcdc.evaluate.evaluation import better_read, check_members
+from hcdc.run import condense_source, task_for
 from hcdc.store import DataCard, Ledger
 from tests import small
 
@@ -215,3 +216,18 @@ def test_a_floor_is_given_the_better_of_its_two_readings(judged):
         found = better_read(dataclasses.replace(scores, **readings), judged.full)
         assert torch.equal(found.criterion["val"], -accuracy)
         assert torch.equal(found.loss["val"], readings["loss"]["val"])
+
+
+def test_a_configuration_is_judged_once_however_few_there_are():
+    source = small.source(small.images())
+    task = task_for(source, size=9, family="convnet", width=4, depth=1, searched=("activation", "pooling"))
+    members = len(task.space.distinct(1000, 0))
+    condensed = condense_source(source, task, "random")
+    judged = Judge(configs=24, seeds=1)(condensed, source)
+    assert judged.facts["configs"] == len(judged.configs) == members < 24
+    assert ("Undecided" in verdict(judged.facts).sentence) or verdict(judged.facts).light == "red"
+
+
+def test_a_space_too_small_to_rank_is_said_to_be():
+    with pytest.raises(InputError, match="has 3 configurations in all"):
+        check_members(3)

@@ -24,7 +24,7 @@ from hcdc.integrations import optuna_storage, optuna_workers
 from hcdc.integrations.optuna import ALGORITHMS, OptunaSearch, from_distributions, objective, to_distributions
 from hcdc.search import Objective
 from hcdc.spaces import Choice, Int, Real, Space
-from hcdc.store import DataCard, StorageError
+from hcdc.store import DataCard, StorageError, locked
 from tests import small
 
 MIXED = Space({"a.0": Real(-1, 1), "a.1": Real(-1, 0.5), "n": Int(1, 5), "op": Choice(("x", "y"))})
@@ -284,6 +284,7 @@ def test_whose_trials_are_given_up():
     owners = {
         "dead": {"host": here, "pid": gone.pid, "token": "x", "since": now},
         "alive": {"host": here, "pid": os.getppid(), "token": "x", "since": now},
+        "alive, long ago": {"host": here, "pid": os.getppid(), "token": "x", "since": now - 4000},
         "my number, another process": {"host": here, "pid": os.getpid(), "token": "x", "since": now},
         "mine": {"host": here, "pid": os.getpid(), "token": optuna_workers.TOKEN, "since": now},
         "elsewhere": {"host": "elsewhere", "pid": gone.pid, "token": "x", "since": now},
@@ -425,3 +426,14 @@ def test_a_database_that_a_kill_left_half_written_is_undone(tmp_path):
     assert subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(place)], check=False).returncode == -9
     assert place.with_name("study.sqlite3-journal").exists(), "the kill came too late to leave anything half-written"
     assert run(goal(), trials=2, seed=0) == before
+
+
+def test_who_opens_a_study_takes_turns_with_its_like_alone(tmp_path):
+    place = str(tmp_path / "study.sqlite3")
+    with locked(tmp_path), optuna_storage.one_at_a_time(place):
+        code = f"from hcdc.integrations.optuna_storage import one_at_a_time\nwith one_at_a_time({place!r}): print('in')"
+        other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(3)
+    assert other.communicate()[0] == "in\n"
+    assert list(tmp_path.iterdir()) == []

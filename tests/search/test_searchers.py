@@ -31,6 +31,14 @@ def searchable(name) -> Objective:
     return objective(small.images() if name in CHOOSING else None)
 
 
+def test_a_descent_in_pieces_is_the_same_descent(monkeypatch):
+    goal = objective()
+    whole = HypergradientDescent(starts=4).run(goal, trials=10, seed=0)
+    monkeypatch.setattr("hcdc.search.hypergradient.together", lambda problem, data, count: [slice(at, at + 3) for at in range(0, count, 3)])
+    parts = HypergradientDescent(starts=4).run(goal, trials=10, seed=0)
+    assert [trial.score for trial in parts] == pytest.approx([trial.score for trial in whole], rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("trials", [1, 5, 9])
 def test_trials_are_spent_inside_the_space(name, trials):

@@ -10,6 +10,7 @@ import torch
 
 from hcdc.bilevel import CG, SGD, Adam, Implicit, Recipe, fit, hypergradient
 from hcdc.errors import InputError
+from hcdc.run import task_for
 from hcdc.search import Architect, Darts, DartsPT, Objective
 from hcdc.search.supernet import OPEN, Edge, Supernet, weighed
 from hcdc.spaces import Choice, Space
@@ -53,6 +54,15 @@ def test_the_implicit_gradient_of_alpha_is_the_hypergradient_through_the_softmax
     jacobian = torch.diag(weights) - torch.outer(weights, weights)
     torch.testing.assert_close(one.slopes(state, goal.train, goal.val)["op"][0], jacobian @ slope["op"][0])
     assert not torch.allclose(one.slopes(state, goal.train, goal.val)["op"], net(goal).slopes(state, goal.train, goal.val)["op"])
+
+
+def test_a_graph_is_one_batch():
+    goal = small.source()
+    task = task_for(goal, size=9, family="appnp")
+    one = net(Objective(task.full, task.space, *task.real), solver=SGD(6, 0.1, batch_size=8))
+    assert one.batch(task.real.train, 3, 2) is task.real.train
+    assert DartsPT(judge_batch=10).parts(one) == [task.real.val]
+    assert DartsPT().epoch(one) == 1
 
 
 @pytest.mark.parametrize("solver", [Adam(5, 0.05), SGD(5, 0.05, batch_size=None, limit=0.1)], ids=["adam", "sgd"])

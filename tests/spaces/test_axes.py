@@ -176,6 +176,17 @@ def test_configs_are_reproducible_and_leave_the_global_generator_alone() -> None
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_distinct_configurations_are_the_first_that_differ() -> None:
+    few, many = Space({"n": Int(2, 4), "c": Choice(("a", "b"))}), Space({"x": Real(0, 1)})
+    found = few.distinct(4, seed=3)
+    repeated = few.configs(60, seed=3)
+    assert found == [config for at, config in enumerate(repeated) if config not in repeated[:at]][:4]
+    assert len(few.distinct(100, seed=3)) == 6
+    assert many.distinct(9, seed=3) == many.configs(9, seed=3)
+    with pytest.raises(SpaceError):
+        few.distinct(0, seed=3)
+
+
 def test_every_value_of_an_integer_and_a_choice_is_drawn() -> None:
     configs = Space({"n": Int(2, 4), "c": Choice(("a", "b"))}).configs(60, seed=0)
     assert {config["n"] for config in configs} == {2, 3, 4}

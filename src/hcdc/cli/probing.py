@@ -45,9 +45,13 @@ def probe(request: Request) -> Answer:
 
 def look(folder: Path, condensed: Condensed, source: Source, engine: Engine) -> None:
     """Probe what was just saved in `folder`, unless it would take longer than may be taken unasked."""
-    from hcdc.evaluate import Probe, probe_limit
+    from hcdc.evaluate import FEWEST, Probe, probe_limit
 
     probe, most = Probe(), probe_limit(condensed)
+    members = len(condensed.space.distinct(FEWEST, 0))
+    if members < FEWEST:
+        sys.stderr.write(f"not probed: the space has {members} configurations in all; train each of them on the full data\n")
+        return
     expected = probe.cost(condensed, source)
     if expected > most:
         sys.stderr.write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional
 from hcdc.condense.images import embedding, trained_network
 from hcdc.condense.task import Task, choose, strata
 from hcdc.data import HIDDEN, GraphData, ImageData, Sparse, propagated
+from hcdc.errors import InputError
 from hcdc.store import Groups
 
 Features = Literal["raw", "propagated", "centroids"]
@@ -50,6 +51,16 @@ class Coreset:
     pick: Pick = "uniform"
     trained: int = 0
     label: str = "random"
+
+    def __post_init__(self) -> None:
+        known = {"features": get_args(Features), "structure": get_args(Structure), "pick": get_args(Pick)}
+        for name, options in known.items():
+            if getattr(self, name) not in options:
+                raise InputError(name, getattr(self, name), f"must be one of {', '.join(options)}", "choose one of these")
+        if self.structure == "paths" and self.features != "centroids":
+            raise InputError("structure", "paths", "are made of centroids", 'write features="centroids", or another structure')
+        if self.trained and self.pick == "uniform":
+            raise InputError("trained", self.trained, "is for herding and k-center, which compare images", "leave it out")
 
     @property
     def name(self) -> str:

@@ -107,9 +107,7 @@ def _settings(method: Any) -> dict[str, Any]:
 
 def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
     """What makes two runs one, as JSON reads it back."""
-    facts = {"method": _settings(method), "budget": task.budget, "seed": task.seed, "space": space_to_card(task.space),
-             "recipes": [repr(task.condensed), repr(task.full)], "data": data.sha256}  # fmt: skip
-    return json.loads(json.dumps(facts))
+    return {"method": json.loads(json.dumps(_settings(method))), **task.identity(), "data": data.sha256}
 
 
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:
@@ -149,8 +147,13 @@ def recipe_from_card(card: dict[str, Any], problem: ModuleProblem | None = None)
         raise InputError(
             "problem", None, rule, "load it where the model is: from hcdc.own import own; own(MODEL, train, val, space=..., size=...).load(DIR)"
         )
-    if any(problem.card()[field] != known.get(field) for field in ("num_classes", "parameters")):
+    given = problem.card()
+    if any(given[field] != known.get(field) for field in ("num_classes", "parameters")):
         raise InputError("problem", problem, f"must be the model of the artefact ({name}), with its parameters", "make it as it was then")
+    for field in ("loss", "val_loss"):
+        if (field in given) != (field in known) or (given.get(field) and known.get(field) and given[field] != known[field]):
+            then = f"was made with {known[field] or 'one of its own'}" if field in known else "was made without"
+            raise InputError(field, given.get(field), f"the artefact {then}", "give the losses of then")
     criterion = known.get("criterion", problem.criterion)
     return Recipe(problem if problem.criterion == criterion else replace(problem, criterion=criterion), solver)
 
@@ -175,7 +178,7 @@ def recipes_of(condensed: Condensed, problem: ModuleProblem | None = None) -> di
 
 
 def _check_recipe(field: str, problem: Any, condensed: Condensed) -> None:
-    card, wanted = condensed.card, condensed.space.shapes()
+    card, unlike = condensed.card, problem.space().unlike(condensed.space)
     if problem.num_classes != card.data.num_classes:
         raise FormatError(f"field `{field}.problem.num_classes`: is {problem.num_classes}, the data has {card.data.num_classes}")
     if not isinstance(problem, ModuleProblem) and card.data.kind in READ_OFF:
@@ -183,5 +186,5 @@ def _check_recipe(field: str, problem: Any, condensed: Condensed) -> None:
         for part in (condensed.train, condensed.val):
             if getattr(problem, size, None) != getattr(part, counterpart):
                 raise FormatError(f"field `{field}.problem.{size}`: is {getattr(problem, size, None)}, the data has {getattr(part, counterpart)}")
-    if problem.space().shapes() != wanted:
-        raise FormatError(f"field `space`: has {wanted}, the problem of `{field}` reads {problem.space().shapes()}")
+    if unlike:
+        raise FormatError(f"field `space`: {', '.join(unlike[:5])} is not as the problem of `{field}` reads it")

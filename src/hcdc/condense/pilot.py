@@ -64,9 +64,9 @@ class Pilot:
             raise InputError("pilot", self.configs, "must be at least 4 for a ranking", "ask for 4 or more, or for 0 to do without")
 
     def __call__(self, task: Task, method: HCDC, ledger: Ledger = NOWHERE) -> Choice:
-        """`task` and `method` with what was chosen; what is tried is kept in `ledger`, whose folder is of this task alone."""
+        """`task` and `method` with what was chosen; what is tried is kept in `ledger`, whose folder is of this data alone."""
         makers = self.trains or (method.train,)
-        cause = {"pilot": repr(self), "trains": repr(makers), "recipes": [repr(task.condensed), repr(task.full)], "versions": numerics()}
+        cause = {"pilot": repr(self), "trains": repr(makers), "task": task.identity(), "versions": numerics()}
         found = ledger.kept(cause, lambda: self._measured(task, makers))
         tried = [(Tried(makers[number].name, steps, spearman), makers[number]) for number, steps, spearman in found["tried"]]
         least = within(max(each.spearman for each, _ in tried), self.configs)

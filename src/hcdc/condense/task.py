@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,9 +16,9 @@ from hcdc.bilevel import SGD, Adam, Recipe
 from hcdc.data import GraphData, Real, TableData
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
-from hcdc.models import NasBench201, problem_for
+from hcdc.models import ModuleProblem, NasBench201, problem_for
 from hcdc.spaces import Space
-from hcdc.store import Groups
+from hcdc.store import Groups, space_to_card
 
 Callback = Callable[[int, int, dict[str, float]], None]
 """Called after each step of a condensation with (steps done, steps in all, metrics)."""
@@ -60,6 +61,24 @@ class Task:
                 least = f"{classes} (one a class)" if data.num_classes else "1"
                 rule = f"must lie between {least} and {most} (the {part} examples)"
                 raise InputError(name, wanted, rule, "choose a number in between")
+        for name, recipe in {"condensed": self.condensed, "full": self.full}.items():
+            if isinstance(self.real.train, GraphData) and recipe.solver.batch_size is not None:
+                rule = "cuts a graph into batches of nodes without their neighbours"
+                raise InputError(f"{name}.solver", recipe.solver, rule, "write batch_size=None: a graph is trained whole")
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on beside the data and the method, as JSON reads it back. A module of the user's own, whose code
+        its `repr` does not say, stands there by what it computes as well."""
+        facts: dict[str, Any] = {
+            "budget": self.budget,
+            "seed": self.seed,
+            "space": space_to_card(self.space),
+            "recipes": [repr(self.condensed), repr(self.full)],
+        }
+        problem = self.condensed.problem
+        if isinstance(problem, ModuleProblem):
+            facts["behaviour"] = problem.behaviour(self.real.train, self.real.val)
+        return json.loads(json.dumps(facts))
 
     def generator(self, *salts: int) -> torch.Generator:
         """`generator_for` the seed of the task."""

@@ -17,11 +17,11 @@ from hcdc.evaluate.ranking import (
 from hcdc.evaluate.report import require_report, write_report
 from hcdc.evaluate.retrain import retrain
 from hcdc.evaluate.scores import Scores
-from hcdc.evaluate.verdict import Verdict, first_look, verdict
+from hcdc.evaluate.verdict import FEWEST, Verdict, first_look, verdict
 from hcdc.evaluate.zerocost import flops, jacov, naswot, parameters, synflow
 
 __all__ = [
-    "STARTS", "Alignment", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Probe", "Scores", "Verdict", "align", "better_half", "bill",
-    "bootstrap", "ceiling", "check_source", "check_space", "first_look", "flops", "jacov", "kendall", "naswot", "objective_for", "parameters",
-    "probe_limit", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
+    "FEWEST", "STARTS", "Alignment", "CellTrainer", "Evaluation", "Guard", "Guarded", "Judge", "Probe", "Scores", "Verdict", "align",
+    "better_half", "bill", "bootstrap", "ceiling", "check_source", "check_space", "first_look", "flops", "jacov", "kendall", "naswot",
+    "objective_for", "parameters", "probe_limit", "regret", "require_report", "retrain", "spearman", "synflow", "verdict", "write_report",
 ]  # fmt: skip

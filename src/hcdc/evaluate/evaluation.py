@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from hcdc._progress import Progress
-from hcdc._tensors import take
+from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper
 from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipes_of
 from hcdc.data import Source
@@ -56,7 +56,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Judge:
-    """`configs` configurations drawn with `config_seed`, trained from each of `seeds` seeds, on S and on the full data.
+    """`configs` different configurations drawn with `config_seed`, or all of a space that has fewer, trained from each of `seeds`
+    seeds, on S and on the full data.
 
     Expensive results are kept in `ledger` seed by seed. `engine` does the trainings; the figures do not depend on it, but
     for the seconds, which are those of its workers. `thorough=False` leaves out the random floor and never looks at test
@@ -82,7 +83,7 @@ class Judge:
         `problem` is the model of an artefact made with one of the user's own. Nothing of it is kept in the ledger, since
         two models cannot be told apart by their cards.
         """
-        return self.of(condensed.space.configs(self.configs, self.config_seed), condensed, source, progress, problem)
+        return self.of(condensed.space.distinct(self.configs, self.config_seed), condensed, source, progress, problem)
 
     def of(
         self,
@@ -92,8 +93,9 @@ class Judge:
         progress: Progress | None = None,
         problem: ModuleProblem | None = None,
     ) -> Evaluation:
-        """The same of the configurations `drawn`, as many as `configs` says."""
+        """The same of the configurations `drawn`, none of them twice."""
         check_source(condensed, source)
+        check_members(len(drawn))
         ledger = self.ledger if problem is None else Ledger(None)
         space, recipes = condensed.space, recipes_of(condensed, problem)
         hyper = space.relax_all(drawn)
@@ -129,7 +131,7 @@ class Judge:
         """`retrain` of `shared` from every seed that `ledger` lacks, the slices of all seeds handed to the engine at once."""
         keys = [cause | {"seed": seed} for seed in range(self.seeds)]
         known = [ledger.get(key) for key in keys]
-        parts = slices(**shared, count=self.configs)
+        parts = slices(**shared, count=batch_size(hyper))
         missing = [seed for seed, scores in enumerate(known) if scores is None]
         items = [{"hyper": take(hyper, part), "seed": 1000 + seed} for seed in missing for part in parts]
         fresh = self.engine(retrain, shared, items)
@@ -165,9 +167,9 @@ def compare(small: Scores, full: Scores, floors: dict[str, Scores], condensed: C
         facts |= _correlations(key, better_read(scores, full), full)
     if "test" in full.accuracy:
         facts |= _pick(small.criterion["val"].mean(0), full.accuracy["test"].mean(0))
-    facts |= bill(card.seconds, small.seconds, full.seconds, judge.configs)
+    facts |= bill(card.seconds, small.seconds, full.seconds, len(truth))
     unit = card.data.unit
-    facts |= {"configs": judge.configs, "seeds": judge.seeds, "config_seed": judge.config_seed}
+    facts |= {"configs": len(truth), "seeds": judge.seeds, "config_seed": judge.config_seed}
     facts |= {unit: card.sizes["train"], f"{unit}_val": card.sizes["val"]}
     facts |= {"data": card.data.name, "method": card.method, "hardware": card.hardware}
     facts = {key: _known(value) for key, value in facts.items()}
@@ -207,6 +209,13 @@ def check_source(condensed: Condensed, source: Source) -> None:
     if source.sha256 != wanted:
         rule = f"must be the data of the artefact (SHA-256 {wanted[:12]}…, this has {source.sha256[:12]}…)"
         raise InputError("DATA", source.name, rule, "give the file or folder that it was condensed from")
+
+
+def check_members(count: int) -> None:
+    """Raise `InputError` where a space has so few configurations that there is nothing to rank."""
+    if count < 4:
+        rule = f"has {count} configurations in all, too few to rank"
+        raise InputError("space", count, rule, "train each of them on the full data")
 
 
 def better_read(scores: Scores, full: Scores) -> Scores:

@@ -39,8 +39,9 @@ def check_space(condensed: Space, space: Space, *, force: bool = False, remedy: 
     differing = condensed.beyond(space)
     if not differing:
         return
-    if condensed.shapes() != space.shapes():
-        raise SpaceError("space", differing, f"must have the axes {list(condensed.axes)}, which the family reads", "give every one of them once")
+    if condensed.unlike(space):
+        rule = f"must have the axes {list(condensed.axes)}, which the family reads, and their choices with all options in that order"
+        raise SpaceError("space", differing, rule, "give every one of them once")
     if not force:
         ranges = ", ".join(f"{name}: {condensed.axes[name]}" for name in differing if name in condensed.axes)
         raise SpaceError("space", differing, f"goes beyond what was condensed for ({ranges})", remedy)

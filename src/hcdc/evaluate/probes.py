@@ -18,7 +18,7 @@ from hcdc.condense import recipes_of, timed
 from hcdc.data import Source
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
-from hcdc.evaluate.evaluation import Judge, check_source
+from hcdc.evaluate.evaluation import Judge, check_members, check_source
 from hcdc.evaluate.retrain import measure, retrain, slices, trained
 from hcdc.evaluate.verdict import light_of
 from hcdc.models import ModuleProblem
@@ -64,14 +64,15 @@ class Probe:
         check_source(condensed, source)
         began, space = time.perf_counter(), condensed.space
         seed = SEED + (condensed.card.seed == SEED)
-        drawn = space.configs(CANDIDATES * self.configs, seed)
+        drawn = space.distinct(CANDIDATES * self.configs, seed)
+        check_members(len(drawn))
         recipe = recipes_of(condensed, problem)["condensed"]
         scores = retrain(recipe, space.relax_all(drawn), condensed.train, {"val": condensed.val}, seed=1000)
-        probes = chosen(space, drawn, scores.loss["val"][0], self.configs)
+        probes = chosen(space, drawn, scores.loss["val"][0], min(self.configs, len(drawn)))
         judge = Judge(self.configs, self.seeds, seed, self.ledger, self.engine, thorough=False)
         facts = judge.of(probes, condensed, source, progress, problem).facts
         light, sentence = light_of(facts)
-        told = f"As far as {self.configs} probes tell: {sentence[0].lower()}{sentence[1:]}"
+        told = f"As far as {len(probes)} probes tell: {sentence[0].lower()}{sentence[1:]}"
         known = {name: facts[name] for name in ProbeCard.model_fields if name in facts}
         card = ProbeCard(**known, light=light, sentence=told, seconds_probe=time.perf_counter() - began)
         return replace(condensed, card=condensed.card.model_copy(update={"probe": card}))

@@ -47,7 +47,10 @@ def light_of(facts: Mapping[str, Any]) -> tuple[Light, str]:
     if rho is None or low is None or (rho < 0.5 and not unknown):
         return "red", "Do not search on this set: its ranking of configurations is not that of the full data."
     if low < 0.5 or facts["configs"] < FEWEST:
-        return "amber", "Undecided: so few configurations leave it open whether the ranking holds; judge more of them before searching on this set."
+        return "amber", (
+            "Undecided: so few configurations leave it open whether the ranking holds; "
+            "judge more of them before searching on this set, or, where the space has no more, train all of them on the full data."
+        )
     if floor is not None and floor >= rho - MARGIN:
         return "amber", "The ranking holds, but real examples at no cost rank as well: condensing gained nothing here."
     if rho < 0.85 or (facts["spearman_top_half_loss"] or 0) < 0.5:

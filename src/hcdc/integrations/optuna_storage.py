@@ -88,11 +88,22 @@ def one_at_a_time(place: str | None) -> Generator[None]:
     if path is None or not path.parent.is_dir():
         yield
         return
-    handle = os.open(path.parent, os.O_RDONLY)
+    turn = path.with_name(f".{path.name}.turn")
+    handle = _lock(turn)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
+        turn.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(turn: Path) -> int:
+    """A handle that holds the file `turn` alone; who waited for one that its holder removed waits for the next."""
+    while True:
+        handle = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if turn.exists() and os.path.samestat(os.fstat(handle), turn.stat()):
+            return handle
         os.close(handle)
 
 

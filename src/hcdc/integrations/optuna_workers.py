@@ -91,8 +91,8 @@ def _stale(trial: FrozenTrial) -> bool:
     if owner is None:
         # Taken a moment ago, before its owner could sign; or its owner died at that moment.
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() > 10
-    if owner["host"] == socket.gethostname() and owner["token"] != TOKEN and not _alive(owner["pid"]):
-        return True
+    if owner["host"] == socket.gethostname():
+        return owner["token"] != TOKEN and not _alive(owner["pid"])
     return time.time() - owner["since"] > PATIENCE
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hcdc._tensors import digest
 from hcdc._typing import Hyper, Params
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import HcdcError, InputError, ModelError
@@ -144,6 +145,14 @@ class ModuleProblem:
             small = data if isinstance(data, GraphData) or data.size <= SAMPLE else data.take(torch.arange(SAMPLE))
             self._measured[key] = 3 * round(self._saved(small) * data.size / small.size)
         return self._measured[key]
+
+    @torch.no_grad()
+    def behaviour(self, train: Any, val: Any) -> str:
+        """Hash of one untrained model and of its losses on both parts, which other code at the same place changes."""
+        generator = torch.Generator().manual_seed(0)
+        hyper = self.axes.relax(self.axes.sample(generator))
+        params = self.init(hyper, generator)
+        return digest((params | {"inner": self.inner(params, hyper, train), "outer": self.outer(params, hyper, val)}).items())
 
     def card(self) -> dict[str, Any]:
         """What can be said of the model without its code: import path where it has one, sizes, criterion."""

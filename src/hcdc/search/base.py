@@ -73,21 +73,13 @@ class Objective:
         """What scores depend on, as plain JSON: hash of the data, recipe, space.
 
         The problem of the recipe stands there as its `repr`, which for a dataclass says all. Of a module it does not: it stands
-        there by what it computes as well (`behaviour`).
+        there by what it computes as well (`ModuleProblem.behaviour`).
         """
         parts = {"train": self.train, "val": self.val}
         data = digest((f"{part}.{key}", value) for part, data in parts.items() for key, value in data.tensors().items())
         facts = {"data": data, "recipe": repr(self.recipe), "space": space_to_card(self.space)}
-        return json.loads(json.dumps(facts | ({"behaviour": self.behaviour()} if isinstance(self.recipe.problem, ModuleProblem) else {})))
-
-    @torch.no_grad()
-    def behaviour(self) -> str:
-        """Hash of one untrained model and of its losses on both parts, which other code at the same place changes."""
-        problem, generator = self.recipe.problem, torch.Generator().manual_seed(0)
-        hyper = self.space.relax(self.space.sample(generator))
-        params = problem.init(hyper, generator)
-        losses = {"inner": problem.inner(params, hyper, self.train), "outer": problem.outer(params, hyper, self.val)}
-        return digest((params | losses).items())
+        problem = self.recipe.problem
+        return json.loads(json.dumps(facts | ({"behaviour": problem.behaviour(self.train, self.val)} if isinstance(problem, ModuleProblem) else {})))
 
     def cause(self, **more: Any) -> dict[str, Any]:
         """What the bits of a result that is kept depend on: `identity`, the versions and device that compute, and `more`."""

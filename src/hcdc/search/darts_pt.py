@@ -13,6 +13,7 @@ import torch
 from hcdc._tensors import generator_for
 from hcdc._typing import Config, Hyper
 from hcdc.bilevel import Scored
+from hcdc.data import GraphData
 from hcdc.errors import InputError
 from hcdc.search.base import Objective, Trial
 from hcdc.search.supernet import Architect, Edge, Supernet, edges_of, searched
@@ -64,8 +65,8 @@ class DartsPT:
 
     def epoch(self, net: Supernet) -> int:
         """Steps of one pass through the training data."""
-        size = net.objective.train.size
-        return math.ceil(size / min(net.solver.batch_size or size, size))
+        train = net.objective.train
+        return math.ceil(train.size / net.share(train))
 
     def decided(self, net: Supernet, state: Groups, edge: Edge) -> Groups:
         """`state` with the choice at `edge` made."""
@@ -94,6 +95,6 @@ class DartsPT:
 
     def parts(self, net: Supernet) -> list[Any]:
         val = net.objective.val
-        if net.solver.batch_size is None or val.size <= self.judge_batch:
+        if isinstance(val, GraphData) or net.solver.batch_size is None or val.size <= self.judge_batch:
             return [val]
         return [val.take(index) for index in torch.arange(val.size).tensor_split(-(-val.size // self.judge_batch))]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hcdc._tensors import batch_size, ravel, take, unravel
 from hcdc._typing import Hyper
+from hcdc.bilevel import together
 from hcdc.search.base import Objective, Trial, check_trials, collected
 from hcdc.store import Ledger
 
@@ -58,7 +59,13 @@ class HypergradientDescent:
 
 
 def visited(objective: Objective, hyper: Hyper, seed: int, last: bool) -> Visit:
-    """Score the configurations nearest to `hyper`; the `last` step needs no direction."""
+    """Score the configurations nearest to `hyper`, as many at once as memory holds; the `last` step needs no direction."""
+    largest = max(objective.train, objective.val, key=lambda data: data.size)
+    parts = [_visited(objective, take(hyper, part), seed, last) for part in together(objective.recipe.problem, largest, batch_size(hyper))]
+    return Visit(tuple(trial for part in parts for trial in part.trials), torch.cat([part.direction for part in parts]))
+
+
+def _visited(objective: Objective, hyper: Hyper, seed: int, last: bool) -> Visit:
     began = time.perf_counter()
     space = objective.space
     configs = [space.round(take(hyper, b)) for b in range(batch_size(hyper))]

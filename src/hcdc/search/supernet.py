@@ -15,6 +15,7 @@ from torch.nn import functional
 from hcdc._tensors import TensorDict, as_leaves, generator_for
 from hcdc._typing import Config, Hyper
 from hcdc.bilevel import Solver, Stochastic, hypergradient, stepped
+from hcdc.data import GraphData
 from hcdc.errors import InputError, SpaceError
 from hcdc.search.base import Objective, Trial, check_trials
 from hcdc.spaces import Space
@@ -113,10 +114,14 @@ class Supernet:
         weights, moments = stepped(state["weights"], gradients, state["weights.moments"], self.solver.optimiser, dict.fromkeys(gradients, pace))
         return state | {"weights": weights, "weights.moments": moments}
 
+    def share(self, data: Any) -> int:
+        """How many examples of `data` a batch of the solver has; a graph, whose nodes need each other, is one batch."""
+        return data.size if isinstance(data, GraphData) else min(self.solver.batch_size or data.size, data.size)
+
     def batch(self, data: Any, number: int, salt: int) -> Any:
-        """As many examples as a batch of the solver has, every example once an epoch but for a short last batch."""
-        size = self.solver.batch_size
-        if size is None or size >= data.size:
+        """A batch of the solver, every example once an epoch but for a short last batch."""
+        size = self.share(data)
+        if size == data.size:
             return data
         epoch, place = divmod(number, data.size // size)
         order = torch.randperm(data.size, generator=generator_for(self.seed, salt, epoch))

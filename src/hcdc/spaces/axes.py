@@ -155,12 +155,26 @@ class Space:
 
     def configs(self, count: int, seed: int) -> list[dict[str, float | int | str]]:
         """`count` configurations drawn uniformly with a generator of their own."""
+        return list(itertools.islice(self._drawn(count, seed), count))
+
+    def distinct(self, count: int, seed: int) -> list[dict[str, float | int | str]]:
+        """The first `count` of `configs` that differ, or all that the space has where they are fewer."""
+        most = min(count, math.prod(_members(axis) for axis in self.axes.values()))
+        found: dict[tuple[float | int | str, ...], dict[str, float | int | str]] = {}
+        for config in self._drawn(count, seed):
+            found.setdefault(tuple(config.values()), config)
+            if len(found) >= most:
+                break
+        return list(found.values())
+
+    def _drawn(self, count: int, seed: int) -> Iterator[dict[str, float | int | str]]:
+        """Configurations without end; raises `SpaceError` for a `count` or seed that cannot be."""
         if count < 1:
             raise SpaceError("count", count, "must be at least 1", "ask for one configuration or more")
         if not -(2**63) <= seed < 2**63:
             raise SpaceError("seed", seed, "must be a number of 64 bits", "take a smaller one")
         generator = torch.Generator().manual_seed(seed)
-        return [self.sample(generator) for _ in range(count)]
+        return (self.sample(generator) for _ in itertools.count())
 
     def grid(self, points: int) -> Iterator[dict[str, float | int | str]]:
         """The product of the axes, `points` values on each numeric one; of many axes it has more members than memory holds."""
@@ -176,6 +190,12 @@ class Space:
         common = [name for name in other.axes if name in self.axes]
         wider = [name for name in common if not _within(other.axes[name], self.axes[name])]
         return [*wider, *sorted(set(other.axes) ^ set(self.axes))]
+
+    def unlike(self, other: Space) -> list[str]:
+        """What a model of one of the two spaces would misread of the other: axes that only one has, and choices whose options,
+        or their order, which is that of their weights, differ."""
+        choices = [name for name, axis in self.axes.items() if name in other.axes and Choice in (type(axis), type(other.axes[name]))]
+        return sorted({name for name in choices if self.axes[name] != other.axes[name]} | (set(other.axes) ^ set(self.axes)))
 
     def check(self, config: Config) -> None:
         """Raise `SpaceError` unless `config` has a value on every axis, admissible, and nothing else."""
@@ -225,6 +245,13 @@ class Space:
                 draws = torch.rand(point[group].shape, generator=generator).clamp_min(1e-12).log().neg()
                 point[group] = draws / draws.sum(-1, keepdim=True)
         return point
+
+
+def _members(axis: Axis) -> float:
+    """How many values an axis has."""
+    if isinstance(axis, Real):
+        return math.inf
+    return len(axis.options) if isinstance(axis, Choice) else axis.high - axis.low + 1
 
 
 def _within(axis: Axis, other: Axis) -> bool:
