@@ -46,7 +46,7 @@ class Settings(TypedDict, total=False):
     full: Solver
     pilot: int
     progress: bool
-    checkpoint: str | Path
+    checkpoint: str | Path | None
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,8 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     that trains a configuration on the condensed and on the full data; `pilot` (16), how many configurations are trained
     on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
     (see `Pilot`), or 0; `progress`, to show bars on stderr; `checkpoint`, a folder in which the run is kept as it goes, so that
-    the same call goes on with one that was killed, and which is removed when the run is done. Raises `DataError`, `SpaceError`, `InputError` for
+    the same call goes on with one that was killed; it is emptied of that when the run is done. Raises `DataError`, `SpaceError`,
+    `InputError` for
     what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
@@ -266,7 +267,7 @@ def _check_types(given: Mapping[str, Any]) -> None:
             raise InputError(name, value, "must be a whole number", "write it without quotes and without a point")
     if not isinstance(given.get("progress", False), bool):
         raise InputError("progress", given["progress"], "must be True or False", "write one of them")
-    if not isinstance(given.get("checkpoint", ""), str | Path):
+    if not isinstance(given.get("checkpoint"), str | Path | None):
         raise InputError("checkpoint", given["checkpoint"], "must be a folder", "write its path")
     for name in ("small", "full"):
         if name in given and not isinstance(given[name], Adam | SGD):
