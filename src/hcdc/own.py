@@ -211,8 +211,7 @@ def own(model: Callable[[], nn.Module] | nn.Module, train: Any, val: Any = None,
     on the full data to choose S_train and the number of steps on it, as far as `method` and `small` leave them open
     (see `Pilot`), or 0; `progress`, to show bars on stderr; `checkpoint`, a folder in which the run is kept as it goes, so that
     the same call goes on with one that was killed; it is emptied of that when the run is done. Raises `DataError`, `SpaceError`,
-    `InputError` for
-    what does not fit, `ModelError` for what the model raises.
+    `InputError` for what does not fit, `ModelError` for what the model raises.
     """
     unknown = sorted(set(settings) - set(Settings.__annotations__))
     if unknown:
