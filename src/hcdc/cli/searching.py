@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import shutil
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def search(request: Search) -> Answer:
     """
     from hcdc.evaluate import Guard, check_source, objective_for
     from hcdc.search import ranked
-    from hcdc.store import Ledger, locked, write_json
+    from hcdc.store import Ledger, write_json
 
     searcher, studies = _searcher(request)
     folder = request.folder
@@ -87,7 +88,7 @@ def search(request: Search) -> Answer:
     kept = None if request.storage else folder / f"search-{request.algorithm}"
     if kept is not None and kept.is_dir() and any(kept.iterdir()) and not request.resume:
         raise RunExistsError(f"{kept}: holds a search already; add --resume to go on with it, or remove that folder to start anew")
-    alone = contextlib.nullcontext() if kept is None or studies else locked(kept)  # a study is for several processes
+    alone = contextlib.nullcontext() if kept is None or studies else _alone(kept)  # a study is for several processes
     with alone, request.where.opened() as engine, bar(f"{request.trials} trials by {request.algorithm}", shown=sys.stderr.isatty()):
         found = searcher.run(replace(objective, engine=engine), trials=request.trials, seed=request.seed, checkpoint=kept)
     guarded = None
@@ -101,6 +102,19 @@ def search(request: Search) -> Answer:
         shutil.rmtree(kept, ignore_errors=True)
     lines = _lines(facts, found, condensed.card.recipes["condensed"]["problem"]["criterion"])
     return Answer(facts, (*lines, *axes_of(condensed.card), f"All of them, with every digit: {path}"))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold `folder`, and leave none where nothing was kept in it."""
+    from hcdc.store import locked
+
+    with locked(folder):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _refuse_to_lose(path: Path, request: Search, artefact: str) -> None:
