@@ -437,3 +437,8 @@ def test_who_opens_a_study_takes_turns_with_its_like_alone(tmp_path):
             other.wait(3)
     assert other.communicate()[0] == "in\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_to_be():
+    with pytest.raises(StorageError, match="/proc cannot be written to"), optuna_storage.one_at_a_time("/proc/study.sqlite3"):
+        raise AssertionError

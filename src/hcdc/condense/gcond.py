@@ -106,8 +106,8 @@ class GCond:
 
     def _container(self, like: GraphData, state: Groups, part: str) -> GraphData:
         learned, y = state[f"{part}/learned"], state[f"{part}/labels"]["y"]
-        learns = self.structure and (self.both or part == "train")
-        adjacency = self._adjacency(learned).detach() if learns else torch.zeros(len(y), len(y))
+        real = part == "val" and not self.both
+        adjacency = torch.zeros(len(y), len(y)) if real else self._adjacency(learned).detach()
         tensors = {"x": learned["x"], "adjacency": adjacency, "y": y, "mask": torch.ones_like(y, dtype=torch.bool)}
         return rebuild(like, tensors).project()
 

@@ -37,7 +37,7 @@ def condense(method: Condenser, task: Task, data: DataCard, *, checkpoint: Check
     all of the time spent, that before an interruption included. A `KeyboardInterrupt` says how many steps are kept. Raises
     `HcdcError` for a checkpoint of another run.
     """
-    total, identity = method.length(), _identity(method, task, data)
+    total, identity = method.length(), {} if checkpoint is None else _identity(method, task, data)
     state, done, spent, history = None, 0, 0.0, list[dict[str, float]]()
     if checkpoint is not None and checkpoint.exists:
         done, state, facts = checkpoint.load()

@@ -66,7 +66,7 @@ class Pilot:
     def __call__(self, task: Task, method: HCDC, ledger: Ledger = NOWHERE) -> Choice:
         """`task` and `method` with what was chosen; what is tried is kept in `ledger`, whose folder is of this data alone."""
         makers = self.trains or (method.train,)
-        cause = {"pilot": repr(self), "trains": repr(makers), "task": task.identity(), "versions": numerics()}
+        cause = {"pilot": repr(self), "trains": repr(makers), "task": task.identity(), "versions": numerics()} if ledger.folder else {}
         found = ledger.kept(cause, lambda: self._measured(task, makers))
         tried = [(Tried(makers[number].name, steps, spearman), makers[number]) for number, steps, spearman in found["tried"]]
         least = within(max(each.spearman for each, _ in tried), self.configs)

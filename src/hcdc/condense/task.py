@@ -16,7 +16,7 @@ from hcdc.bilevel import SGD, Adam, Recipe
 from hcdc.data import GraphData, Real, TableData
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
-from hcdc.models import ModuleProblem, NasBench201, problem_for
+from hcdc.models import ModuleProblem, NasBench201, problem_for, sample
 from hcdc.spaces import Space
 from hcdc.store import Groups, space_to_card
 
@@ -68,7 +68,7 @@ class Task:
 
     def identity(self) -> dict[str, Any]:
         """What a result depends on beside the data and the method, as JSON reads it back. A module of the user's own, whose code
-        its `repr` does not say, stands there by what it computes as well."""
+        its `repr` does not say, stands there by what it computes of the first examples as well."""
         facts: dict[str, Any] = {
             "budget": self.budget,
             "seed": self.seed,
@@ -77,7 +77,7 @@ class Task:
         }
         problem = self.condensed.problem
         if isinstance(problem, ModuleProblem):
-            facts["behaviour"] = problem.behaviour(self.real.train, self.real.val)
+            facts["behaviour"] = problem.behaviour(sample(self.real.train), sample(self.real.val))
         return json.loads(json.dumps(facts))
 
     def generator(self, *salts: int) -> torch.Generator:

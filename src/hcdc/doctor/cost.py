@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hcdc._tensors import as_leaves, ravel, stack, unravel
+from hcdc._tensors import as_leaves, ravel, stack, under, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
 from hcdc.condense import HCDC, TM, Algorithm1, Bank, CellHCDC, Condenser, Pilot, Points, Task, narrowed, peak_memory, stages_of, timed
@@ -39,7 +39,7 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
         parts["pilot"] = _pilot(task, method, pilot, state)
     if isinstance(method, HCDC):
         if method.train.length():
-            parts["making S_train"] = sum(_steps(task, method.train, method.train.init(task)).values())
+            parts["making S_train"] = sum(_steps(task, method.train, under(state, "inner/")).values())
         parts |= _bank(task, method, method.driver) if isinstance(method.driver, Bank) else _followed(task, method, method.driver, state)
     elif method.length():
         parts |= _steps(task, method, state)

@@ -16,7 +16,7 @@ from hcdc._tensors import as_leaves, expand, stack
 from hcdc._typing import Hyper, Params
 from hcdc.condense import Task
 from hcdc.data import GraphData
-from hcdc.models import ModuleProblem
+from hcdc.models import ModuleProblem, sample
 
 Level = Literal["breaks", "warns", "notes"]
 OPTIMISER = re.compile(r"(^|_)(lr|rate|learning|momentum|batch|steps?|epochs?|betas?)(_|$)")
@@ -47,13 +47,8 @@ class Patient(NamedTuple):
 
     def losses(self, params: Params, hyper: Hyper) -> dict[str, Tensor]:
         """Inner loss on the training data, outer loss on the validation data, of at most 64 examples each."""
-        return {"training": self.problem.inner(params, hyper, small(self.task.real.train)),
-                "validation": self.problem.outer(params, hyper, small(self.task.real.val))}  # fmt: skip
-
-
-def small(data: Any, count: int = 64) -> Any:
-    """The first `count` examples; a graph whole."""
-    return data if isinstance(data, GraphData) or data.size <= count else data.take(torch.arange(count))
+        return {"training": self.problem.inner(params, hyper, sample(self.task.real.train)),
+                "validation": self.problem.outer(params, hyper, sample(self.task.real.val))}  # fmt: skip
 
 
 def finite(patient: Patient) -> list[Finding]:
@@ -74,7 +69,7 @@ def twice_differentiable(patient: Patient) -> list[Finding]:
     """Layers without a second derivative, which hypergradients need."""
     leaves = as_leaves(patient.params)
     point = as_leaves(patient.hyper)
-    loss = patient.problem.inner(leaves, point, small(patient.task.real.train))
+    loss = patient.problem.inner(leaves, point, sample(patient.task.real.train))
     if not loss.requires_grad:
         return [Finding("breaks", "the training loss depends on no parameter", "compute it from what the module returns")]
     try:
@@ -101,7 +96,7 @@ def told_by_data(patient: Patient) -> list[Finding]:
 
 def batched(patient: Patient) -> list[Finding]:
     """Operations that `vmap` cannot batch over models, or batches by a slow loop."""
-    params, hyper, data = expand(patient.params, 2), stack([patient.hyper] * 2), small(patient.task.real.train)
+    params, hyper, data = expand(patient.params, 2), stack([patient.hyper] * 2), sample(patient.task.real.train)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -166,7 +161,7 @@ def independent(patient: Patient) -> list[Finding]:
     data = patient.task.real.train
     if not isinstance(patient.problem, ModuleProblem) or isinstance(data, GraphData) or data.size < 8:
         return []
-    many, few = (patient.problem.outputs(patient.params, patient.hyper, small(data, count)) for count in (8, 4))
+    many, few = (patient.problem.outputs(patient.params, patient.hyper, sample(data, count)) for count in (8, 4))
     if torch.allclose(many[:4], few, rtol=1e-3, atol=1e-4):
         return []
     remedy = "use GroupNorm or InstanceNorm in the place of batch statistics"
@@ -176,7 +171,7 @@ def independent(patient: Patient) -> list[Finding]:
 def trains(patient: Patient) -> list[Finding]:
     """Trainings that leave the finite numbers within a few steps."""
     solver = replace(patient.task.condensed.solver, steps=min(10, patient.task.condensed.solver.steps))
-    data, hyper = small(patient.task.real.train), stack([patient.hyper])
+    data, hyper = sample(patient.task.real.train), stack([patient.hyper])
     params = type(patient.task.condensed)(patient.problem, solver).fit(hyper, data, seed=0)
     loss = patient.problem.inner({name: value[0] for name, value in params.items()}, patient.hyper, data)
     if bool(torch.isfinite(loss)):
@@ -187,7 +182,7 @@ def trains(patient: Patient) -> list[Finding]:
 
 def scaled(patient: Patient) -> list[Finding]:
     """Inputs far from unit scale, which learned inputs cannot follow."""
-    x = small(patient.task.real.train).x
+    x = sample(patient.task.real.train).x
     if not isinstance(x, Tensor):
         return []
     largest = float(x.abs().max())

@@ -18,7 +18,7 @@ from hcdc.condense import recipes_of, timed
 from hcdc.data import Source
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
-from hcdc.evaluate.evaluation import Judge, check_members, check_source
+from hcdc.evaluate.evaluation import Judge, check_source
 from hcdc.evaluate.retrain import measure, retrain, slices, trained
 from hcdc.evaluate.verdict import light_of
 from hcdc.models import ModuleProblem
@@ -65,7 +65,6 @@ class Probe:
         began, space = time.perf_counter(), condensed.space
         seed = SEED + (condensed.card.seed == SEED)
         drawn = space.distinct(CANDIDATES * self.configs, seed)
-        check_members(len(drawn))
         recipe = recipes_of(condensed, problem)["condensed"]
         scores = retrain(recipe, space.relax_all(drawn), condensed.train, {"val": condensed.val}, seed=1000)
         probes = chosen(space, drawn, scores.loss["val"][0], min(self.configs, len(drawn)))

@@ -100,7 +100,10 @@ def one_at_a_time(place: str | None) -> Generator[None]:
 def _lock(turn: Path) -> int:
     """A handle that holds the file `turn` alone; who waited for one that its holder removed waits for the next."""
     while True:
-        handle = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"{turn.parent} cannot be written to ({error.strerror}); choose another storage") from error
         fcntl.flock(handle, fcntl.LOCK_EX)
         if turn.exists() and os.path.samestat(os.fstat(handle), turn.stat()):
             return handle

@@ -26,7 +26,7 @@ DECAY = "log10_decay"
 """The hyperparameter that is a weight decay without more being said: a penalty 10^log10_decay / 2 ||theta||^2."""
 
 SAMPLE = 64
-"""Examples on which the memory of one model is measured."""
+"""Examples on which one model is looked at."""
 
 
 class Batch(NamedTuple):
@@ -142,8 +142,8 @@ class ModuleProblem:
         """What one model saves for its backward pass, measured on at most `SAMPLE` examples, three times over."""
         key = (type(data).__name__, data.size)
         if key not in self._measured:
-            small = data if isinstance(data, GraphData) or data.size <= SAMPLE else data.take(torch.arange(SAMPLE))
-            self._measured[key] = 3 * round(self._saved(small) * data.size / small.size)
+            some = sample(data)
+            self._measured[key] = 3 * round(self._saved(some) * data.size / some.size)
         return self._measured[key]
 
     @torch.no_grad()
@@ -228,6 +228,11 @@ class _Lossy(nn.Module):
 
     def forward(self, hyper: Hyper, batch: Any) -> Tensor:
         return self.loss(self.module, hyper, batch)
+
+
+def sample(data: Any, count: int = SAMPLE) -> Any:
+    """The first `count` examples; a graph whole."""
+    return data if isinstance(data, GraphData) or data.size <= count else data.take(torch.arange(count))
 
 
 _GRAPHS: weakref.WeakKeyDictionary[GraphData, GraphBatch] = weakref.WeakKeyDictionary()
