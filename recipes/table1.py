@@ -61,9 +61,9 @@ from hcdc.condense import (
 from hcdc.data import ImageData, NasBench201Table, Source, Splits, load
 from hcdc.evaluate import CellTrainer, Guard, Scores, better_half, bill, flops, jacov, naswot, parameters, plots, spearman, synflow
 from hcdc.models import NasBench201
-from hcdc.run import IMAGES, condense_source, task_for
+from hcdc.run import IMAGES, condensed_at, task_for
 from hcdc.spaces import Cell, sample_cells
-from hcdc.store import CARD, Checkpoint, Condensed, Ledger, hardware, load_condensed
+from hcdc.store import Condensed, Ledger, hardware
 
 FAMILY = NasBench201(10, weight_decay=3e-4, criterion="soft-accuracy")
 EPOCHS_A = 50
@@ -180,18 +180,13 @@ def hcdc_of(bench: Bench, seed: int) -> CellHCDC:
 
 
 def artefact(name: str, bench: Bench, seed: int) -> Condensed:
-    """Made unless it is there, from its checkpoint where there is one."""
+    """Made unless it is there."""
     method = hcdc_of(bench, seed) if name == "hcdc" else METHODS[name]
     a, pixels = bench.arguments, RECIPES[bench.arguments.recipe].pixels
     marks = [a.recipe, a.label] if name == "hcdc" else [f"halved{pixels}"] if pixels > 1 else []
     if isinstance(method, ImageCondenser) and a.effort > 1:
         method, marks = replace(method, steps=method.steps * a.effort), [*marks, f"effort{a.effort}"]
-    folder = a.out / slug(name, a.size, seed, *marks)
-    if not (folder / CARD).exists():
-        checkpoint = Checkpoint(folder / "checkpoint")
-        condense_source(bench.source, task_of(bench, seed), method, checkpoint=checkpoint).save(folder)
-        checkpoint.remove()
-    return load_condensed(folder)
+    return condensed_at(a.out / slug(name, a.size, seed, *marks), bench.source, task_of(bench, seed), method)
 
 
 def truth_a(bench: Bench) -> dict[str, Tensor]:

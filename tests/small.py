@@ -14,6 +14,11 @@ from hcdc.condense import DC, DM, DSA, HCDC, HERDING, K_CENTER, KIP, TM, Algorit
 from hcdc.data import GraphData, Source, Splits, TableData, graph_splits, image_splits, shuffled_parts, table_splits
 from hcdc.models import ConvMix, PolyFilter
 
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
 METHODS: dict[str, Condenser] = {
     "hcdc": HCDC(driver=Bank(starts=6, stages=2, chunk=4, more=5, steps=8, batch=8)),
     "algorithm1": HCDC(driver=Algorithm1(trajectories=3, repeats=2, updates=3, interval=4)),

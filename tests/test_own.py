@@ -144,14 +144,10 @@ def test_a_pilot_chooses_what_is_left_open(settings, pilot):
     assert own(Net, TRAIN, VAL, space=SPACE, size=6, **settings).pilot == pilot
 
 
-class Killed(BaseException):
-    """What nothing catches."""
-
-
 def kill_at(step):
     def told(number, total, metrics):
         if number == step:
-            raise Killed
+            raise small.Killed
 
     return told
 
@@ -163,7 +159,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path, monkeypatch, step):
     folder = tmp_path / "kept"
     settings = {"space": SPACE, "size": 6, "method": METHOD, "full": hcdc.Adam(10, 0.05), "pilot": 4}
     whole = condense_model(Net, train, val, **settings)
-    with pytest.raises(Killed):
+    with pytest.raises(small.Killed):
         own(Net, train, val, **settings, checkpoint=folder).condense(callbacks=[kill_at(step)])
     done = []
     monkeypatch.setattr(hcdc.Pilot, "_measured", lambda *_: pytest.fail("piloted again"))
@@ -178,7 +174,7 @@ def test_a_checkpoint_is_of_one_run_and_of_one_process(tmp_path):
     train, val, _ = arrays()
     with locked(tmp_path), pytest.raises(RunExistsError, match="another process is writing there"):
         condense_model(Net, train, val, **SMALL, checkpoint=tmp_path)
-    with pytest.raises(Killed):
+    with pytest.raises(small.Killed):
         own(Net, train, val, **SMALL, checkpoint=tmp_path).condense(callbacks=[kill_at(2)])
     (tmp_path / "thesis.tex").touch()
     own(Net, train, val, **SMALL, checkpoint=tmp_path).condense()
@@ -190,11 +186,11 @@ def test_a_checkpoint_is_of_one_run_and_of_one_process(tmp_path):
 def test_a_pilot_is_kept_for_its_own_run_alone(tmp_path):
     train, val, _ = arrays()
     settings = {"size": 6, "method": METHOD, "full": hcdc.Adam(10, 0.05), "pilot": 4}
-    with pytest.raises(Killed):
+    with pytest.raises(small.Killed):
         own(Net, train, val, space=SPACE, **settings, checkpoint=tmp_path).condense(callbacks=[kill_at(1)])
     kept = [path for path in tmp_path.rglob("*.json") if path.name != "manifest.json"]
     other = own(Net, train, val, space=SPACE, **settings, seed=3, checkpoint=tmp_path)
-    with pytest.raises(Killed):
+    with pytest.raises(small.Killed):
         other.condense(callbacks=[kill_at(1)])
     assert len(kept) == 1 < len([path for path in tmp_path.rglob("*.json") if path.name != "manifest.json"])
 

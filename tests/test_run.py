@@ -13,6 +13,7 @@ from hcdc.evaluate import objective_for
 from hcdc.models import PolyFilter
 from hcdc.run import DRIVERS, GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Choice, Real, Space
+from hcdc.store import Checkpoint
 from tests import small
 
 
@@ -85,6 +86,26 @@ def test_an_artefact_is_made_once(tmp_path):
     task = task_for(source, size=9, order=2)
     first = condensed_at(tmp_path / "set", source, task, "random")
     assert condensed_at(tmp_path / "set", source, task, "herding").card == first.card
+
+
+def test_an_artefact_that_was_begun_is_gone_on_with(tmp_path, monkeypatch):
+    source, method = small.source(), small.METHODS["gcond-x"]
+    task, step, steps = task_for(source, size=9, order=2), GCond.step, []
+
+    def killed(self, task, state, number):
+        steps.append(number)
+        if steps == [0, 1, 2]:
+            raise small.Killed
+        return step(self, task, state, number)
+
+    whole = condensed_at(tmp_path / "whole", source, task, method)
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    monkeypatch.setattr(GCond, "step", killed)
+    with pytest.raises(small.Killed):
+        condensed_at(tmp_path / "set", source, task, method)
+    assert condensed_at(tmp_path / "set", source, task, method).fingerprint() == whole.fingerprint()
+    assert steps == [0, 1, 2, 2, 3, 4, 5]
+    assert not (tmp_path / "set" / "checkpoint").exists()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -215,7 +215,10 @@ def condense_source(
 
 
 def condensed_at(folder: Path, source: Source, task: Task, method: Condenser | str) -> Condensed:
-    """The artefact in `folder`, made first where there is none; one that is there is taken as it is."""
+    """The artefact in `folder`, made first where there is none, from its checkpoint where there is one; one that is there is
+    taken as it is."""
     if not (folder / CARD).exists():
-        condense_source(source, task, method).save(folder)
+        checkpoint = Checkpoint(folder / "checkpoint")
+        condense_source(source, task, method, checkpoint=checkpoint).save(folder)
+        checkpoint.remove()
     return load_condensed(folder)

@@ -110,10 +110,6 @@ def bits(found):
     return [(trial.config, trial.score) for trial in found]
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("splits", [small.graph, small.images])
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_an_interrupted_search_goes_on_to_the_same_bits(name, splits, tmp_path, monkeypatch):
@@ -128,7 +124,7 @@ def test_an_interrupted_search_goes_on_to_the_same_bits(name, splits, tmp_path, 
         put(self, cause, result)
         made.append(result)
         if len(made) == stop:
-            raise Killed
+            raise small.Killed
 
     monkeypatch.setattr(Ledger, "put", counted)
     stop = None
@@ -137,7 +133,7 @@ def test_an_interrupted_search_goes_on_to_the_same_bits(name, splits, tmp_path, 
     assert total >= 2
     for stop in {1, total - 1}:
         made.clear()
-        with pytest.raises(Killed):
+        with pytest.raises(small.Killed):
             ALGORITHMS[name].run(goal, trials=12, seed=2, checkpoint=tmp_path / f"broken{stop}")
         resumed = ALGORITHMS[name].run(goal, trials=12, seed=2, checkpoint=tmp_path / f"broken{stop}")
         assert bits(resumed) == bits(whole)

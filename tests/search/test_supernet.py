@@ -112,10 +112,6 @@ def test_equal_accuracies_are_told_apart_by_the_criterion(monkeypatch):
     assert DartsPT().decided(one, one.start(), Edge("op", 0))["made"]["op"].tolist() == [2]
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("searcher", [Darts(), DartsPT(tuning=2)], ids=["darts", "darts-pt"])
 @pytest.mark.parametrize("stop", [1, 5])
 def test_a_supernet_killed_on_its_way_goes_on_to_the_same_bits(searcher, stop, tmp_path, monkeypatch):
@@ -130,10 +126,10 @@ def test_a_supernet_killed_on_its_way_goes_on_to_the_same_bits(searcher, stop, t
         save(self, step, groups, facts)
         saved.append(step)
         if len(saved) == stop:
-            raise Killed
+            raise small.Killed
 
     monkeypatch.setattr(Checkpoint, "save", counted)
-    with pytest.raises(Killed):
+    with pytest.raises(small.Killed):
         searcher.run(goal, trials=2, seed=0, checkpoint=tmp_path)
     found = searcher.run(goal, trials=2, seed=0, checkpoint=tmp_path)
     assert [(trial.config, trial.score) for trial in found] == whole
