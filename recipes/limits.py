@@ -4,9 +4,9 @@
     python recipes/limits.py --only "heterophilic (0.05)" --methods hcdc paths gcond
 
 Block models of 3,000 nodes, five classes, mean degree 8, condensed to 50 nodes (to as many as there are labels where these
-are fewer) by hcdc, by hcdc whose S_train are paths in the place of edgeless centroids, or by another method; judged on --configs filters of --config-seed, against the floors and the ceiling. "real S_val" are models
-trained on S_train and ranked by all real validation nodes: where it is low, S_train is what fails. Resumable; prints a
-Markdown table.
+are fewer) by hcdc, by hcdc whose S_train are paths in the place of edgeless centroids, or by another method; judged on
+--configs filters of --config-seed, against the floors and the ceiling. "real S_val" are models trained on S_train and ranked
+by all real validation nodes: where it is low, S_train is what fails. Resumable; prints a Markdown table.
 """
 
 from __future__ import annotations
