@@ -17,7 +17,7 @@ import hcdc
 ROOT = Path(hcdc.__file__).parent
 FLOORS = (
     {"errors"},
-    {"_typing", "_tensors", "_device", "_progress", "engine"},
+    {"_typing", "_tensors", "_device", "_memory", "_progress", "engine"},
     {"data", "spaces"},
     {"bilevel", "models", "store"},
     {"condense", "search"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,34 @@ def test_readme_names_only_files_that_exist():
     targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+SCRIPTS = sorted(path.relative_to(ROOT) for folder in ("recipes", "benchmarks") for path in (ROOT / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_scripts_can_be_run(path, monkeypatch):
+    """Their imports, and the methods that they build."""
+    monkeypatch.syspath_prepend(ROOT / path.parent)
+    monkeypatch.syspath_prepend(ROOT)
+    runpy.run_path(str(ROOT / path))
+
+
+def commands_of_docs() -> list[Any]:
+    """Every line of README and docs that runs a recipe or a benchmark, as its words from the script on."""
+    lines = [
+        line for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) for line in path.read_text().replace("\\\n", " ").splitlines()
+    ]
+    found = [shlex.split(text, comments=True) for line in lines for text in re.findall(r"python ((?:recipes|benchmarks)/[^`]*)", line)]
+    return [pytest.param(words, id=" ".join(words)[:60]) for words in found]
+
+
+@pytest.mark.parametrize("words", commands_of_docs())
+def test_commands_of_the_docs_name_what_scripts_know(words):
+    text, flag = (ROOT / words[0]).read_text(), ""
+    for word in words[1:]:
+        flag = word if word.startswith("--") else flag
+        if word == flag:
+            assert re.search(rf"\b{word[2:].replace('-', '[-_]')}\b", text), word
+        elif flag == "--only" and word != "ROW...":
+            assert f'"{word}"' in text, word

@@ -9,6 +9,7 @@ import pickle
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torture.damage import BYTES, Target, tree
 
 def targets() -> list[Target]:
     every = (*BYTES, tree)
-    cifar.IMAGES_A_BATCH = 4
+    cifar.LAYOUTS["cifar10"] = replace(cifar.LAYOUTS["cifar10"], files=dict.fromkeys(cifar.LAYOUTS["cifar10"].files, 4))
     return [
         Target("card", _artefact, _open_artefact, every, "card.json"),
         Target("signed-card", _artefact, _open_artefact, (tree,), "card.json", _sign_card),
@@ -37,7 +38,7 @@ def targets() -> list[Target]:
         Target("npz", lambda folder: np.savez(folder / "graph.npz", **_arrays()), _open("graph.npz")),
         Target("npz-packed", lambda folder: np.savez_compressed(folder / "graph.npz", **_csr()), _open("graph.npz")),
         Target("npz-fields", _fields, _open_fields),
-        Target("cifar10", _cifar, lambda folder: cifar.read_cifar10(folder) and None),
+        Target("cifar10", _cifar, lambda folder: cifar.read_cifar("cifar10", folder) and None),
         Target("planetoid", _planetoid, lambda folder: load("cora", folder) and None),
         Target("ogbn-arxiv", _ogb, lambda folder: load("ogbn-arxiv", folder) and None),
         Target("flickr", _saint, lambda folder: load("flickr", folder) and None, every),
@@ -163,7 +164,7 @@ def _open_fields(folder: Path) -> None:
 
 def _cifar(folder: Path) -> None:
     (folder / "cifar-10-batches-py").mkdir()
-    for number, name in enumerate(cifar.BATCHES):
+    for number, name in enumerate(cifar.LAYOUTS["cifar10"].files):
         pixels = np.random.default_rng(number).integers(0, 256, (4, 3072), dtype=np.uint8)
         content = {b"labels": [0, 1, 2, 3], b"data": pixels, b"batch_label": b"a batch"}
         (folder / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(content, protocol=2))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hcdc.condense import CellBank
+from hcdc.data.cifar import LAYOUTS
 from tests.cli.test_cli import run
 
 DIGITS = ["condense", "digits", "--size", "20", "--no-probe"]
@@ -34,13 +36,14 @@ def test_the_training_set_of_an_artefact_is_trained_on_and_named_in_the_card(cap
 @pytest.fixture
 def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twenty images a batch in the official layout; a cell is trained for one epoch, two are aligned."""
-    monkeypatch.setattr("hcdc.data.cifar.IMAGES_A_BATCH", 20)
+    names = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+    monkeypatch.setitem(LAYOUTS, "cifar10", replace(LAYOUTS["cifar10"], files=dict.fromkeys(names, 20)))
     monkeypatch.setattr("hcdc.condense.task.CELL_EPOCHS", 1)
     monkeypatch.setattr("hcdc.evaluate.alignment.CELLS", 2)
     monkeypatch.setattr("hcdc.run.CellBank", lambda **_: CellBank(starts=3, steps=2, batch=3))
     folder, random = tmp_path / "cifar-10-batches-py", np.random.default_rng(0)
     folder.mkdir()
-    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+    for name in names:
         batch = {"data": random.integers(0, 256, (20, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(20)]}
         (folder / name).write_bytes(pickle.dumps(batch))
     return tmp_path
@@ -81,3 +84,12 @@ def test_what_is_refused_is_one_line_and_exit_2(capsys, tmp_path, case):
     assert code == 2
     assert text == ""
     assert words in error.splitlines()[-1]
+
+
+def test_a_decay_searched_with_cells_is_judged_without_an_alignment(capsys, cifar10, tmp_path):
+    """No point of the alignment has a decay; everything else of the verdict is there."""
+    root, out = ["--root", str(cifar10)], str(tmp_path / "set")
+    made = ["condense", "cifar10", "--space", "nasbench201", "--size", "10", "--regularise", "decay", "--method", "random", "--no-probe"]
+    assert run(capsys, *made, *root, "--out", out)[0] == 0
+    code, text, _ = run(capsys, "evaluate", out, "--configs", "4", "--seeds", "1", *root)
+    assert (code, "Ranking of 4 configurations" in text) == (0, True)

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from hcdc.condense import HCDC, RANDOM, Bank, check_memory, fitted, machine_memory, peak_memory
+from hcdc._memory import machine_memory
+from hcdc.condense import HCDC, RANDOM, Bank, check_memory, fitted, peak_memory
 from hcdc.errors import InputError
 from tests import small
 

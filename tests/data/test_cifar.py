@@ -1,10 +1,11 @@
-"""CIFAR-10 files in the official layout, whole, damaged and malicious; small ones stand for the real."""
+"""CIFAR files in the official layout, whole, damaged and malicious; small ones stand for the real."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from hcdc.data import cifar, load
+from hcdc.data import load
+from hcdc.data.cifar import LAYOUTS, read_cifar
 from hcdc.errors import DataError, FormatError
 
 N = 20
+SMALL = {"cifar10": dict.fromkeys(LAYOUTS["cifar10"].files, N), "cifar100": {"train": 10 * N, "test": 2 * N}}
+"""Images a file."""
 
 
 def official(data: np.ndarray, labels: list[int]) -> bytes:
@@ -44,16 +48,16 @@ def batch(number: int) -> tuple[np.ndarray, list[int]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cifar, "IMAGES_A_BATCH", N)
+    monkeypatch.setitem(LAYOUTS, "cifar10", replace(LAYOUTS["cifar10"], files=SMALL["cifar10"]))
     made = tmp_path / "cifar-10-batches-py"
     made.mkdir()
-    for number, name in enumerate(cifar.BATCHES):
+    for number, name in enumerate(SMALL["cifar10"]):
         (made / name).write_bytes(official(*batch(number)))
     return made
 
 
 def test_official_layout(folder: Path) -> None:
-    x, y = cifar.read_cifar10(folder.parent)
+    x, y = read_cifar("cifar10", folder.parent)
     assert (x.shape, x.dtype, y.dtype) == ((6 * N, 3, 32, 32), torch.float32, torch.int64)
     for number in range(6):
         pixels, labels = batch(number)
@@ -65,13 +69,13 @@ def test_official_layout(folder: Path) -> None:
 
 
 def test_the_folder_itself_may_be_named(folder: Path) -> None:
-    assert torch.equal(cifar.read_cifar10(folder)[1], cifar.read_cifar10(folder.parent)[1])
+    assert torch.equal(read_cifar("cifar10", folder)[1], read_cifar("cifar10", folder.parent)[1])
 
 
 def test_splits(folder: Path) -> None:
     """Four batches train, the fifth validates, the last tests; scaled by the training images alone."""
     source = load("cifar10", folder.parent)
-    x, y = cifar.read_cifar10(folder)
+    x, y = read_cifar("cifar10", folder)
     assert [part.size for part in source.splits] == [4 * N, N, N]
     for part, piece in zip(source.splits, (slice(0, 4 * N), slice(4 * N, 5 * N), slice(5 * N, 6 * N)), strict=True):
         assert torch.equal(part.y, y[piece])
@@ -83,13 +87,32 @@ def test_splits(folder: Path) -> None:
     assert (source.kind, source.splits.train.num_classes) == ("images", 10)
 
 
+def test_cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file to train on and one to test; the classes are the hundred fine ones."""
+    monkeypatch.setitem(LAYOUTS, "cifar100", replace(LAYOUTS["cifar100"], files=SMALL["cifar100"]))
+    made, random, pixels = tmp_path / "cifar-100-python", np.random.default_rng(0), dict[str, np.ndarray]()
+    made.mkdir()
+    for name, count in SMALL["cifar100"].items():
+        pixels[name] = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        coarse, fine = [i % 20 for i in range(count)], [i % 100 for i in range(count)]
+        (made / name).write_bytes(pickle.dumps({b"data": pixels[name], b"fine_labels": fine, b"coarse_labels": coarse}, protocol=2))
+    splits = load("cifar100", tmp_path).splits
+    assert [part.size for part in splits] == [8 * N, 2 * N, 2 * N]
+    assert splits.train.num_classes == 100
+    assert torch.cat([splits.train.y, splits.val.y]).tolist() == [i % 100 for i in range(10 * N)]
+    x = torch.from_numpy(pixels["test"]).float().reshape(-1, 3, 32, 32)
+    seen = torch.from_numpy(pixels["train"][: 8 * N]).float().reshape(-1, 3, 32, 32) / 255
+    scaled = (x / 255 - seen.mean((0, 2, 3), keepdim=True)) / seen.std((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(splits.test.x, scaled)
+
+
 @pytest.mark.parametrize("names", [(b"data", b"labels"), ("data", "labels")], ids=["bytes", "text"])
 def test_batches_pickled_anew_are_read(folder: Path, names: tuple[Any, Any]) -> None:
     """By the pickle and the numpy of today, under every protocol, with field names of Python 2 or of Python 3."""
     pixels, labels = batch(0)
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         (folder / "data_batch_1").write_bytes(pickle.dumps(dict(zip(names, (pixels, labels), strict=True)), protocol=protocol))
-        assert cifar.read_cifar10(folder)[1][:N].tolist() == labels
+        assert read_cifar("cifar10", folder)[1][:N].tolist() == labels
 
 
 class Touch:
@@ -110,7 +133,7 @@ def test_a_malicious_batch_runs_nothing(folder: Path, tmp_path: Path, place: str
     content |= {"value": {b"more": evil}, "key": {evil: 1}, "label": {b"labels": [evil, *labels[1:]]}}[place]
     (folder / "data_batch_3").write_bytes(pickle.dumps(content))
     with pytest.raises(FormatError, match=r"data_batch_3.*posix.mkdir has no place"):
-        cifar.read_cifar10(folder)
+        read_cifar("cifar10", folder)
     assert not victim.exists()
     pickle.loads((folder / "data_batch_3").read_bytes(), encoding="bytes")
     assert victim.exists(), "the batch would have been harmless anyway"
@@ -120,7 +143,7 @@ def test_a_malicious_batch_runs_nothing(folder: Path, tmp_path: Path, place: str
 def test_no_function_is_admitted(folder: Path, function: Any) -> None:
     (folder / "test_batch").write_bytes(pickle.dumps({b"data": Touch(function, "1")}))
     with pytest.raises(FormatError, match="has no place"):
-        cifar.read_cifar10(folder)
+        read_cifar("cifar10", folder)
 
 
 pixels, labels = batch(0)
@@ -142,13 +165,13 @@ DAMAGED = {
 def test_damaged_batches_are_refused(folder: Path, content: bytes) -> None:
     (folder / "data_batch_2").write_bytes(content)
     with pytest.raises(FormatError, match="data_batch_2"):
-        cifar.read_cifar10(folder)
+        read_cifar("cifar10", folder)
 
 
 def test_a_missing_batch(folder: Path) -> None:
     (folder / "data_batch_5").unlink()
     with pytest.raises(FormatError, match="data_batch_5"):
-        cifar.read_cifar10(folder)
+        read_cifar("cifar10", folder)
 
 
 def test_a_label_of_no_class(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import tracemalloc
 
@@ -136,9 +138,28 @@ def test_bad_options(options: str, named: str, rule: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_past_the_memory_is_refused() -> None:
-    with pytest.raises(DataError, match="memory"):
-        load("synthetic:sbm,n=300,features=1000000000000000")
+@pytest.mark.parametrize("options", ["n=300,features=1000000000000000", "n=2000000000", "n=1000000,degree=90000"])
+def test_a_graph_past_the_memory_is_refused_before_it_is_drawn(options: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(DataError, match=r"`n` = .* need about .* GiB, of .* GiB"):
+        load(f"synthetic:sbm,{options}")
+    assert time.perf_counter() - began < 1
+
+
+DRAWN = """
+import resource, sys
+from hcdc.data import BlockModel, block_model
+model = BlockModel.parse(sys.argv[1])
+block_model(model)
+print(model.memory, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("options", ["n=6000,degree=600,features=8", "n=100000,degree=4,features=400"])
+def test_the_memory_of_drawing_is_the_one_told(options: str) -> None:
+    out = subprocess.run([sys.executable, "-c", DRAWN, f"synthetic:sbm,{options}"], capture_output=True, text=True, check=True)
+    told, peak = map(float, out.stdout.split())
+    assert 0.5 * told < peak < 1.5 * told
 
 
 def test_other_models_are_not_known() -> None:

@@ -196,7 +196,7 @@ def test_a_graph_below_the_root_goes_by_its_name(tmp_path: Path) -> None:
 def test_absent_files_and_unknown_names(file: Path) -> None:
     with pytest.raises(DataError, match="exists"):
         load(file)
-    with pytest.raises(DataError, match=r"coraa.*cora, citeseer, pubmed, .*flickr, digits, cifar10, .*diabetes, synthetic:sbm"):
+    with pytest.raises(DataError, match=r"coraa.*cora, citeseer, pubmed, .*flickr, digits, cifar10, cifar100, .*diabetes, synthetic:sbm"):
         load("coraa")
 
 

@@ -37,7 +37,7 @@ def root(_: Annotated[bool, typer.Option("--version", callback=_version, is_eage
 
 
 DATA_HELP = (
-    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, breast_cancer, wine, diabetes, the path of a graph in "
+    "cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10, cifar100, breast_cancer, wine, diabetes, the path of a graph in "
     "an .npz or of a table in a .csv (its last column the target, or FILE.csv,target=COLUMN,task=regression), "
     "or synthetic:sbm,n=10000,classes=5,homophily=0.8,... (options in the README); a graph as inductive:DATA."
 )

@@ -73,7 +73,8 @@ class Condense:
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
-    from hcdc.condense import HCDC, Bank, check_memory, fitted, machine_memory, staged, stages_of
+    from hcdc._memory import machine_memory
+    from hcdc.condense import HCDC, Bank, check_memory, fitted, staged, stages_of
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, load_card, locked
 

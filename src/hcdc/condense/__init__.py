@@ -5,7 +5,7 @@ from hcdc.condense.cellpoints import CellFit, CellMeasure, CellPoint, channels_l
 from hcdc.condense.coreset import CENTROIDS, HERDING, K_CENTER, NEIGHBOURS, PATHS, RANDOM, STRONG, Coreset
 from hcdc.condense.dc import DC, DSA
 from hcdc.condense.dm import DM
-from hcdc.condense.estimate import check_memory, fitted, machine_memory, peak_memory, timed
+from hcdc.condense.estimate import check_memory, fitted, peak_memory, timed
 from hcdc.condense.existing import Existing
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
@@ -22,6 +22,6 @@ __all__ = [
     "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "PATHS", "RANDOM", "STRONG", "TM",
     "TRAINED_CELLS", "Algorithm1", "Bank", "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint",
     "Choice", "Condenser", "Coreset", "Existing", "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last",
-    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "machine_memory", "narrowed", "peak_memory", "recipe_from_card",
+    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "narrowed", "peak_memory", "recipe_from_card",
     "recipes_of", "staged", "stages_of", "timed", "total_derivative",
 ]  # fmt: skip

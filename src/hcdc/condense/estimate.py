@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hcdc._memory import LIBRARIES, machine_memory
 from hcdc.bilevel import Spanned, Weighed, together
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank
 from hcdc.condense.hcdc_cells import CellHCDC
@@ -18,9 +18,6 @@ from hcdc.condense.points import narrowed
 from hcdc.condense.task import Condenser, Task
 from hcdc.condense.tm import TM
 from hcdc.errors import InputError
-
-LIBRARIES = 600 * 2**20
-"""Bytes of a process that has loaded its libraries and nothing else."""
 
 BANK = 6 * 2**30
 """Bytes that a bank may need."""
@@ -77,11 +74,6 @@ def check_memory(method: Condenser, task: Task, available: int | None = None) ->
         rule = f"needs about {wanted / 2**30:.1f} GiB, of {limit / 2**30:.1f} GiB"
         raise InputError("method", method.name, rule, "take fewer bank points, a smaller space or a machine with more memory")
     return wanted
-
-
-def machine_memory() -> int:
-    """Bytes of physical memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _point(task: Task, driver: Bank | Algorithm1, *, spanned: bool = False) -> int:

@@ -11,6 +11,7 @@ import torch
 from numpy.random import Generator, SeedSequence, default_rng
 from numpy.typing import NDArray
 
+from hcdc._memory import LIBRARIES, machine_memory
 from hcdc.data.base import Splits
 from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.errors import DataError
@@ -59,6 +60,11 @@ class BlockModel:
                 raise DataError("degree", self.degree, rule, "lower `degree`, raise `n` or change `homophily`")
 
     @property
+    def memory(self) -> float:
+        """Bytes at the peak of drawing it: features twice, and what was measured for an edge and a node (`tests/data/test_sbm.py`)."""
+        return LIBRARIES + 8.0 * self.n * self.features + 100 * self.edges + 90.0 * self.n
+
+    @property
     def edges(self) -> float:
         """Expected number of undirected edges, n degree / 2."""
         return self.n * self.degree / 2
@@ -101,8 +107,13 @@ def block_model(model: BlockModel) -> Splits[GraphData]:
     features divided by sqrt(features); here there are any number, each with a direction of its own. h = 1 / classes
     leaves the graph almost without information on the classes, less makes it heterophilic. Nodes come in random
     order; nodes, edges, features and split are four independent streams of `seed`, so that a change of `signal`
-    leaves the graph as it was. Time and memory grow with n features + edges.
+    leaves the graph as it was. Time and memory grow with n features + edges; raises `DataError` where `model.memory` is more
+    than there is.
     """
+    needed, there = model.memory / 2**30, machine_memory() / 2**30
+    if needed > there:
+        rule = f"{model.n} nodes, {model.edges:.0f} edges and {model.features} features need about {needed:.1f} GiB, of {there:.1f} GiB"
+        raise DataError("n", model.n, rule, "lower `n`, `degree` or `features`")
     nodes, edges, context, split = (default_rng(child) for child in SeedSequence(model.seed).spawn(4))
     order = nodes.permutation(model.n).astype(np.int32)
     sizes = np.bincount(np.arange(model.n) % model.classes)

@@ -24,7 +24,7 @@ from torch import Tensor
 from hcdc._device import here, on
 from hcdc._tensors import digest
 from hcdc.data.base import Real, Splits
-from hcdc.data.cifar import BATCHES, read_cifar10
+from hcdc.data.cifar import LAYOUTS, read_cifar
 from hcdc.data.examples import Examples
 from hcdc.data.graphs import GraphData, graph_splits
 from hcdc.data.graphsaint import GRAPHSAINT, load_graphsaint
@@ -40,7 +40,7 @@ from hcdc.data.tables import TableData, read_columns, shuffled_parts, table_spli
 from hcdc.errors import DataError, FormatError, MissingExtraError
 
 PLANETOID = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed"}
-IMAGES = ("digits", "cifar10")
+IMAGES = ("digits", *LAYOUTS)
 TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
 TASKS = ("regression", "classes")
@@ -81,7 +81,7 @@ def kind_of(data: Any) -> Kind:
 
 def load(data: str | Path, root: str | Path | None = None, *, download: bool = False) -> Source:
     """The dataset of a known name (cora, citeseer, pubmed, ogbn-arxiv, reddit, flickr, digits, cifar10,
-    breast_cancer, wine, diabetes), a graph drawn as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an
+    cifar100, breast_cancer, wine, diabetes), a graph drawn as synthetic:sbm,option=value,... says (see `BlockModel`), a graph in an
     .npz file, NAME for root/graphs/NAME.npz, or a table in a .csv file (FILE.csv,target=COLUMN,task=regression, of which what
     follows the file may be left out; see `load_csv`).
 
@@ -105,8 +105,8 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
         return load_planetoid(name, folder, download=download)
     if name == "digits":
         return load_digits()
-    if name == "cifar10":
-        return load_cifar10(folder)
+    if name in LAYOUTS:
+        return load_cifar(name, folder)
     if name in OGB:
         return load_ogb(name, folder, download=download)
     if name in GRAPHSAINT:
@@ -215,11 +215,8 @@ def _csr(fields: dict[str, Any]) -> Sparse:
 
 
 def load_block_model(name: str) -> Splits[GraphData]:
-    """The graph that `synthetic:sbm,option=value,...` describes; `DataError` where it does not fit in memory."""
-    try:
-        return block_model(BlockModel.parse(name))
-    except MemoryError as error:
-        raise DataError("DATA", name, f"needs more memory than there is ({error})", "lower `n`, `degree` or `features`") from error
+    """The graph that `synthetic:sbm,option=value,...` describes."""
+    return block_model(BlockModel.parse(name))
 
 
 def load_digits() -> Splits[ImageData]:
@@ -333,10 +330,11 @@ def _parts_named(split: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     return train, val, test
 
 
-def load_cifar10(root: Path) -> Splits[ImageData]:
-    """CIFAR-10 from its official python files; the last 10,000 of the 50,000 training images are validation."""
-    x, y = read_cifar10(root)
-    n = x.shape[0] // len(BATCHES)
-    mean, deviation = x[: 4 * n].mean((0, 2, 3), keepdim=True), x[: 4 * n].std((0, 2, 3), keepdim=True)
-    parts = torch.arange(6 * n).split([4 * n, n, n])
-    return image_splits(x.sub_(mean).div_(deviation), y, (parts[0], parts[1], parts[2]), num_classes=10)
+def load_cifar(name: str, root: Path) -> Splits[ImageData]:
+    """CIFAR-10 or CIFAR-100 from its official python files; the last 10,000 of the 50,000 training images are validation."""
+    x, y = read_cifar(name, root)
+    n = list(LAYOUTS[name].files.values())[-1]
+    count = x.shape[0] - 2 * n
+    mean, deviation = x[:count].mean((0, 2, 3), keepdim=True), x[:count].std((0, 2, 3), keepdim=True)
+    parts = torch.arange(x.shape[0]).split([count, n, n])
+    return image_splits(x.sub_(mean).div_(deviation), y, (parts[0], parts[1], parts[2]), num_classes=LAYOUTS[name].classes)

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from hcdc.condense import HCDC, Bank, Condenser, Pilot, Task, fitted, machine_memory, peak_memory
+from hcdc._memory import machine_memory
+from hcdc.condense import HCDC, Bank, Condenser, Pilot, Task, fitted, peak_memory
 from hcdc.doctor.cost import Cost, estimate
 from hcdc.doctor.probes import PROBES, Finding, Patient, first_line
 from hcdc.errors import HcdcError, InputError, ModelError

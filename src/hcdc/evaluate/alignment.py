@@ -47,7 +47,8 @@ def align(condensed: Condensed, source: Source, points: int | None = None, probl
     """cos(g_S, g_T) at `points` points drawn from the relaxed space, theta trained on S_train; None where none is finite.
 
     Both are total derivatives along theta^S(lambda), as `Measure` takes them by default, whatever was condensed by. On
-    NAS-Bench-201 a point is a sampled cell, measured as `CellMeasure` does. `points` is by default 24, of cells 6. Raises
+    NAS-Bench-201 a point is a sampled cell, measured as `CellMeasure` does; None where regularisers are searched beside cells,
+    which it does not measure. `points` is by default 24, of cells 6. Raises
     `InputError` when `source` is not the data that `condensed` was made from.
     """
     check_source(condensed, source)
@@ -60,7 +61,7 @@ def align(condensed: Condensed, source: Source, points: int | None = None, probl
     task = Task(recipes["condensed"], recipes["full"], real, condensed.space, Budget(**card.sizes), card.seed)
     start = start_of(condensed, task)
     if isinstance(task.condensed.problem, NasBench201):
-        return _of_cells(task, condensed, start, points or CELLS)
+        return None if task.condensed.problem.regularisers else _of_cells(task, condensed, start, points or CELLS)
     generator, count = task.generator(SEED), points or POINTS
     hyper = stack([task.space.interior(generator) for _ in range(count)])
     found: list[Alignment] = []
