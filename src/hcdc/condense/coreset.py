@@ -112,7 +112,9 @@ class Coreset:
         else:
             x = propagated(data, self.hops)
         chosen = choose(labels, count, classes, generator)
-        if self.trained and isinstance(data, ImageData):
+        if self.trained:
+            if not isinstance(data, ImageData):
+                raise InputError("trained", self.trained, "trains a network of images, which these data are not", "leave it out")
             x = trained_embedding(data, self.trained, generator)
         quota = torch.bincount(labels[chosen], minlength=classes).tolist()
         return x, [(labels == label).nonzero().squeeze(1) for label in range(classes)], quota

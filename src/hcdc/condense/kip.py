@@ -13,6 +13,7 @@ from hcdc.condense.images import ImageCondenser, Start, enlarged
 from hcdc.condense.optimise import adam_step
 from hcdc.condense.task import Task
 from hcdc.data import ImageData
+from hcdc.errors import InputError
 from hcdc.store import Groups
 
 
@@ -22,7 +23,7 @@ class KIP(ImageCondenser):
 
     K is the tangent kernel of an infinitely wide rectified network of `layers` hidden layers (`tangent_kernel`), B a
     batch of `real_batch` real images a step, y centred one-hot labels, r the `ridge`; labels are fixed. The images move
-    by Adam at `lr`, and `momentum`, `width` and `depth`, which belong to networks of finite width, are not read. The
+    by Adam at `lr`; `momentum`, `width` and `depth` belong to networks of finite width, and are refused here. The
     kernel of the paper's convolutional variant is not here. Published: target batches of 5000, lr 4e-2.
     """
 
@@ -33,6 +34,12 @@ class KIP(ImageCondenser):
     weight_variance: float = 2.0
     bias_variance: float = 0.01
     ridge: float = 1e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("momentum", "width", "depth"):
+            if getattr(self, name) != getattr(ImageCondenser, name):
+                raise InputError(name, getattr(self, name), "belongs to networks of finite width, which kip has none of", "leave it out")
 
     @property
     def name(self) -> str:
