@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kept import figures, slug
+from kept import figures, head, row, slug
 
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge
@@ -30,11 +30,6 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "powers of Â and regularisers": ("polyfilter", {"regularisers": ("decay", "edge_drop", "smoothing")}),
     "APPNP, 480 architectures": ("appnp", {}),
 }
-COLUMNS = {
-    "spearman_loss": "loss", "ceiling_loss": "its ceiling", "spearman_top_half_loss": "better half, loss", "spearman_accuracy": "against accuracy",
-    "ceiling_accuracy": "its ceiling", "floor_strong_loss": "strong floor, loss", "floor_random_loss": "random, loss", "regret_top1": "regret",
-    "best_test_accuracy": "best accuracy", "seconds_condense": "condense, s",
-}  # fmt: skip
 
 
 def measured(name: str, source: Source, size: int, judge: Judge, out: Path) -> dict[str, Any]:
@@ -61,11 +56,9 @@ def main() -> None:
     source = load(arguments.data)
     judge = Judge(arguments.configs, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
     print(f"{hardware()}; {arguments.data}, {arguments.size} nodes, {judge.configs} configurations, {judge.seeds} trainings each\n")
-    print("| space | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    print(head("space"), flush=True)
     for name in arguments.only:
-        facts = measured(name, source, arguments.size, judge, arguments.out)
-        cells = ["none" if facts[key] is None else f"{facts[key]:.0f}" if key.startswith("seconds") else f"{facts[key]:.3f}" for key in COLUMNS]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        print(row(name, measured(name, source, arguments.size, judge, arguments.out)), flush=True)
 
 
 if __name__ == "__main__":

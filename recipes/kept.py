@@ -1,4 +1,4 @@
-"""What the recipes share: where a row's artefact goes, and figures that are measured once."""
+"""What the recipes share: where a row's artefact goes, figures that are measured once, and a row of them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,22 @@ def figures(path: Path, measure: Callable[[], Any]) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found)
     return json.loads(path.read_text())
+
+
+COLUMNS = {
+    "spearman_loss": "loss", "ceiling_loss": "its ceiling", "spearman_top_half_loss": "better half, loss", "spearman_accuracy": "against accuracy",
+    "ceiling_accuracy": "its ceiling", "floor_strong_loss": "strong floor, loss", "floor_random_loss": "random, loss", "regret_top1": "regret",
+    "best_test_accuracy": "best accuracy", "seconds_condense": "condense, s",
+}  # fmt: skip
+"""What a `Judge` says of one condensation, by the name of the fact."""
+
+
+def head(first: str) -> str:
+    """The head of a Markdown table whose first column is `first`."""
+    return f"| {first} | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|"
+
+
+def row(name: str, facts: dict[str, Any]) -> str:
+    """A row of it."""
+    cells = ["none" if facts[key] is None else f"{facts[key]:.0f}" if key.startswith("seconds") else f"{facts[key]:.3f}" for key in COLUMNS]
+    return f"| {name} | " + " | ".join(cells) + " |"

@@ -375,6 +375,10 @@ BAD = {
         lambda: own(Net, TRAIN, VAL, **SMALL, val_loss=lambda module, hyper, batch: module(batch.x).mean(), criterion="soft-accuracy"),
         "`criterion` = 'soft-accuracy': is not what S is read by under a `val_loss`",
     ),
+    "two decays that nobody reads": (
+        lambda: own(Net, TRAIN, VAL, **SMALL | {"space": Space({"log10_decay.0": Real(-4, -1), "log10_decay.1": Real(-4, -1)})}),
+        r"`space` = .'log10_decay.0', 'log10_decay.1'.: log10_decay is one weight decay",
+    ),
     "a pilot of three": (lambda: own(Net, TRAIN, VAL, space=SPACE, size=6, pilot=3), "`pilot` = 3"),
     "a model that breaks": (
         lambda: condense_model(Net, TRAIN, VAL, **SMALL | {"space": Space({"lr": Real(0, 1), "gate": Real(0, 1)})}),

@@ -10,11 +10,13 @@ import pytest
 from hcdc.condense import HCDC, TRAINED_CELLS, Bank, CellBank, CellHCDC, GCond
 from hcdc.errors import InputError, SpaceError
 from hcdc.evaluate import objective_for
-from hcdc.models import PolyFilter
+from hcdc.models import NasBench201, PolyFilter
 from hcdc.run import DRIVERS, GRAPH_METHODS, IMAGE_METHODS, METHODS, adjusted, condense_source, condensed_at, method_named, task_for
 from hcdc.spaces import Choice, Real, Space
 from hcdc.store import Checkpoint
 from tests import small
+
+CELLS = NasBench201(10)
 
 
 def test_a_space_of_ones_own_replaces_the_ranges():
@@ -52,6 +54,16 @@ def test_steps_are_learning_steps(name, driver):
         assert [method_named(name, steps=steps, driver=driver).updates() for steps in (1, 7, 20)] == [1, 7, 20]
     if isinstance(short, GCond):
         assert short.epochs == 10
+
+
+@pytest.mark.parametrize(("settings", "steps", "made"), [({}, 30, 30), ({}, 15, None), ({"problem": CELLS}, 1, 1), ({"problem": CELLS}, 7, None)])
+def test_steps_of_algorithm_1_are_those_asked_for(settings, steps, made):
+    kind = "images" if settings else "graph"
+    if made is None:
+        with pytest.raises(InputError, match=f"`steps` = {steps}"):
+            method_named("hcdc", kind, driver="algorithm1", steps=steps, **settings)
+    else:
+        assert method_named("hcdc", kind, driver="algorithm1", steps=steps, **settings).updates() == made
 
 
 @pytest.mark.parametrize("kind", ["images", "table"])

@@ -51,7 +51,8 @@ def on(device: str | torch.device) -> Generator[torch.device]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = _known(device)
-    with nullcontext() if chosen == here() else _Placed(chosen):
+    current = torch.cuda.device(chosen) if chosen.type == "cuda" else nullcontext()  # whose streams are recorded
+    with current, nullcontext() if chosen == here() else _Placed(chosen):
         yield chosen
 
 

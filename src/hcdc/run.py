@@ -122,10 +122,19 @@ def method_named(
     if kind != "graph":
         hcdc = replace(hcdc, start=IMAGES, measure=Measure(Implicit(CG(1e-2, 10), damping=1e-3)), lr=1e-2)
     if driver == "algorithm1":
-        updates = min(Algorithm1.updates, steps or Algorithm1.updates)
-        return replace(hcdc, driver=Algorithm1(repeats=-(-steps // updates) if steps else Algorithm1.repeats, updates=updates))
+        updates, repeats = _repeats(steps, Algorithm1.updates, Algorithm1.repeats)
+        return replace(hcdc, driver=Algorithm1(repeats=repeats, updates=updates))
     bank = Bank() if kind == "graph" else Bank(**FEW)
     return replace(hcdc, driver=replace(bank, steps=steps or bank.steps))
+
+
+def _repeats(steps: int | None, updates: int, repeats: int) -> tuple[int, int]:
+    """(updates of a repeat of Algorithm 1, repeats) that make `steps` in all; by default `updates` and `repeats`."""
+    if steps is None:
+        return updates, repeats
+    if steps > updates and steps % updates:
+        raise InputError("steps", steps, f"Algorithm 1 begins anew after every {updates}", f"take {updates} or fewer, or a multiple of {updates}")
+    return min(updates, steps), max(1, steps // updates)
 
 
 def _check_neighbours(neighbours: int | None, kind: str, problem: Bilevel | None) -> None:
@@ -140,8 +149,8 @@ def _check_neighbours(neighbours: int | None, kind: str, problem: Bilevel | None
 
 def _hcdc_on_cells(steps: int | None, driver: str, relaxation: RelaxationName | None) -> CellHCDC:
     if driver == "algorithm1":
-        updates = CellPaths().updates
-        return CellHCDC(driver=CellPaths(repeats=-(-(steps or 2 * updates) // updates)))
+        updates, repeats = _repeats(steps, CellPaths.updates, 2)
+        return CellHCDC(driver=CellPaths(repeats=repeats, updates=updates))
     soft = relaxation not in (None, CellHCDC.relaxation)  # computes no single cell that could be trained on the real data
     return replace(CellHCDC() if soft else TRAINED_CELLS, driver=CellBank(steps=steps or CellBank().steps))
 

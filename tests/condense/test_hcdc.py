@@ -141,7 +141,7 @@ def test_a_step_to_nan_is_taken_back_and_after_many_the_run_is_given_up():
     after, _ = method.step(task, state, 1)
     assert torch.equal(after["val"]["x"], state["val"]["x"])
     assert float(after["health"]["rate"]) == 0.5
-    state["health"] = state["health"] | {"rejected": torch.tensor(float(REJECTED))}
+    state["health"] = state["health"] | {"rejected": torch.tensor(float(REJECTED - 1))}
     with pytest.raises(ConvergenceError, match="not finite"):
         method.step(task, state, 2)
 

@@ -9,6 +9,7 @@ import torch
 
 from hcdc.condense import DC, DM, DSA, HCDC, KIP, TM, Bank, Budget, condense, peak_memory
 from hcdc.condense.images import enlarged, shrunk
+from hcdc.data import Real
 from hcdc.errors import ConvergenceError, DataError, FormatError, InputError
 from hcdc.models import OPERATIONS
 from hcdc.store import Condensed, DataCard, load_condensed
@@ -58,6 +59,14 @@ def test_a_class_without_validation_images_has_no_synthetic_ones(name):
     made = condense(small.METHODS[name], dataclasses.replace(task, real=fewer, budget=Budget(9, 8)), CARD)
     assert made.val.size == 8
     assert 1 not in made.val.y
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_regression_is_refused(name):
+    task = small.task(small.images())
+    real = Real(*(dataclasses.replace(part, y=part.y.float(), num_classes=0) for part in task.real))
+    with pytest.raises(DataError, match=f"`method` = '{name}': matches class by class"):
+        condense(small.METHODS[name], dataclasses.replace(task, real=real), CARD)
 
 
 def test_a_step_to_nan_is_an_error():

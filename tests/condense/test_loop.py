@@ -45,6 +45,15 @@ def test_a_checkpoint_of_other_arguments_is_refused(tmp_path):
         condense(method, small.task(seed=5), CARD, checkpoint=Checkpoint(tmp_path))
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
+    method = small.METHODS["hcdc"]
+    with pytest.raises(Stop):
+        condense(method, small.task(), CARD, checkpoint=Checkpoint(tmp_path, interval=0.0), callbacks=[stopping(3)])
+    monkeypatch.setattr("hcdc.condense.loop.numerics", lambda: {"torch": "0.1"})
+    with pytest.raises(HcdcError, match=r"other arguments \(versions\)"):
+        condense(method, small.task(), CARD, checkpoint=Checkpoint(tmp_path))
+
+
 @pytest.mark.parametrize("name", small.METHODS)
 def test_test_labels_and_other_hidden_labels_change_nothing(name):
     method = small.METHODS[name]

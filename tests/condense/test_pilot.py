@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hcdc.bilevel import Adam
+from hcdc.bilevel import SGD, Adam
 from hcdc.condense import CENTROIDS, HCDC, Budget, Coreset, Pilot
 from hcdc.condense.pilot import LENGTHS, within
 from hcdc.errors import InputError
@@ -69,3 +69,19 @@ def test_models_that_diverge_are_ranked_by_nothing():
     broken = task.condensed._replace(solver=Adam(8, 1e30))
     chosen = Pilot(8, (), lengths=False)(small.replace(task, condensed=broken, full=task.full), HCDC())
     assert chosen.tried[0].spearman == 0
+
+
+def test_no_training_is_longer_than_the_task_s():
+    task = small.task(small.images())
+    short = small.replace(task, condensed=task.condensed._replace(solver=Adam(3, 0.05)))
+    assert Pilot(8).tries(short) == [1, 2]
+
+
+def test_a_falling_rate_is_that_of_a_training_of_the_length_tried():
+    """A piece of a longer training has another rate at every step."""
+    task = small.task(small.images())
+    task = small.replace(task, condensed=task.condensed._replace(solver=SGD(8, 0.1, batch_size=None)))
+    tried = {each.steps: each.spearman for each in Pilot(8, ())(task, HCDC()).tried}
+    for steps, spearman in tried.items():
+        alone = small.replace(task, condensed=task.condensed._replace(solver=SGD(steps, 0.1, batch_size=None)))
+        assert Pilot(8, (), lengths=False)(alone, HCDC()).tried[0].spearman == pytest.approx(spearman)

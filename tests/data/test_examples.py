@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hcdc.data import Examples, ImageData, Intake, Splits, example_splits
+from hcdc.data import Examples, ImageData, Intake, Splits, example_splits, image_splits, table_splits
 from hcdc.errors import DataError
 from tests import small
 
@@ -48,3 +48,22 @@ def test_as_a_dataset_and_back(splits: Splits[Examples]) -> None:
     assert torch.equal(found.x, part.x)
     assert torch.equal(found.y, part.y)
     assert found.num_classes == part.num_classes
+
+
+@pytest.mark.parametrize(("part", "name"), list(enumerate(Splits._fields)))
+def test_an_empty_part_is_refused(part: int, name: str) -> None:
+    """Of examples, images and tables alike."""
+    parts = tuple(torch.arange(0) if at == part else each for at, each in enumerate(PARTS))
+    columns = {"a": torch.arange(8.0).numpy()}
+    for made in (
+        lambda: example_splits(X, Y.double(), parts),
+        lambda: image_splits(X.unsqueeze(1), Y, parts),
+        lambda: table_splits(columns, Y.numpy(), parts),
+    ):
+        with pytest.raises(DataError, match=f"`{name}` = 'no examples'"):
+            made()
+
+
+def test_a_small_validation_set_may_lack_classes() -> None:
+    intake, _ = Intake.of((torch.randn(50, 3), torch.arange(50) % 10))
+    assert intake.read((torch.randn(5, 3), torch.arange(5)), "val").num_classes == 10

@@ -12,7 +12,7 @@ import torch
 import hcdc.condense.hcdc as hcdc_module
 from hcdc._tensors import ravel
 from hcdc.bilevel import SGD, Recipe
-from hcdc.condense import HCDC, Algorithm1, Bank, CellBank, CellHCDC, condense, points
+from hcdc.condense import HCDC, Algorithm1, Bank, CellBank, CellHCDC, Measure, condense, points
 from hcdc.doctor import cost, estimate
 from hcdc.models import NasBench201
 from hcdc.store import DataCard
@@ -104,3 +104,16 @@ def test_the_updates_of_algorithm_1_are_told_apart(monkeypatch):
     monkeypatch.setattr(cost, "timed", a_second)
     parts = estimate(small.task(), HCDC(driver=Algorithm1(trajectories=2, repeats=3, updates=4, interval=2))).parts
     assert (parts["first updates"], parts["later updates"]) == (3.0, 9.0)
+
+
+def test_what_a_real_hypergradient_looks_at_is_what_is_timed(monkeypatch):
+    """Sampled neighbours where they are asked for, and a full training a point where the target is at theta^T."""
+    task, thinned = small.task(), []
+    real = type(task.real.val).thinned
+    monkeypatch.setattr(type(task.real.val), "thinned", lambda self, *given: thinned.append(given) or real(self, *given))
+    driver = Bank(starts=4, stages=1, chunk=4, steps=2, batch=2)
+    plain = estimate(task, HCDC(driver=driver)).parts
+    assert not thinned
+    more = estimate(task, HCDC(driver=driver, measure=Measure(neighbours=2, real="trained"))).parts
+    assert thinned
+    assert set(more) - set(plain) == {"trainings on the full data"}

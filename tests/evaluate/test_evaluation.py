@@ -51,6 +51,13 @@ def test_figures_follow_from_the_scores(judged):
     assert len(verdict(judged.facts).lines) == 5
 
 
+def test_what_a_probe_looks_at_is_no_verdict():
+    source = small.source()
+    facts = Judge(configs=5, seeds=1, thorough=False)(artefact(source, "random"), source).facts
+    with pytest.raises(InputError, match="thorough"):
+        verdict(facts)
+
+
 def test_one_seed_leaves_the_ceiling_open():
     source = small.source()
     facts = Judge(configs=5, seeds=1)(artefact(source, "random"), source).facts

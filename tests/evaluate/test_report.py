@@ -256,7 +256,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize(
         ("value", "words"),
-        [(0.5, "0.5000"), (-1.25, "−1.250"), (1234.0, "1234"), (1e30, "diverged"), (float("inf"), "–")],
+        [(0.5, "0.5000"), (-1.25, "−1.250"), (1234.0, "1234"), (1e30, "diverged"), (-1e30, "diverged"), (float("inf"), "–")],
     )
     def test_figures(self, value: float, words: str) -> None:
         assert report.number(value) == words

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import hcdc.run
+from hcdc import on
 from hcdc.bilevel import Adam, Recipe
 from hcdc.condense import HCDC, Bank, default_recipes
 from hcdc.errors import DataError, InputError, MissingExtraError
@@ -143,3 +144,10 @@ def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn.base", None)
     with pytest.raises(MissingExtraError, match=r"\.\[tables\]"):
         __import__("hcdc.integrations.sklearn")
+
+
+def test_inside_of_a_device_it_computes_on_the_cpu():
+    alone = TableClassifier().fit(FRAME, LABELS)
+    with on("meta"):
+        inside = TableClassifier().fit(FRAME, LABELS)
+        assert (inside.predict(FRAME) == alone.predict(FRAME)).all()

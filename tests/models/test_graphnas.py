@@ -13,7 +13,7 @@ from hcdc._tensors import stack, take
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import InputError
 from hcdc.models import GraphNasNet
-from hcdc.models.graphnas import AGGREGATORS, ATTENTIONS
+from hcdc.models.graphnas import AGGREGATORS, ATTENTIONS, edges_of, softmax
 from hcdc.models.mixture import ACTIVATIONS
 from tests.cases import as_double, dense_graph, double, generator, normal, random_graph
 
@@ -150,3 +150,12 @@ BAD = {
 def test_settings_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"^`{name}` = .*: must be .*; "):
         GraphNasNet(3, **{name: value})
+
+
+def test_a_pair_without_an_edge_has_no_attention_however_high_its_score() -> None:
+    """Of a dense graph all pairs are scored; the softmax is that of the edges alone."""
+    adjacency = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    data = GraphData(torch.eye(3), adjacency, torch.tensor([0, 1, 0]), torch.ones(3, dtype=torch.bool), 2)
+    score = torch.zeros(9, 1)
+    score[2] = 100.0
+    assert softmax(score, edges_of(data)).flatten().tolist() == [0.5, 0.5, 0, 0.5, 0.5, 0, 0, 0, 1]

@@ -90,10 +90,20 @@ def test_settings_out_of_range():
         GraphNAS(temperature=0.0)
 
 
-def test_what_is_read_again_is_not_billed_again(tmp_path):
-    found = Reinforce(lr=2.0).run(goal(), trials=30, seed=0, checkpoint=tmp_path)
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_known_is_not_billed_again(tmp_path, kept):
+    found = Reinforce(lr=2.0).run(goal(), trials=30, seed=0, checkpoint=tmp_path if kept else None)
     first = {str(trial.config): number for number, trial in reversed(list(enumerate(found)))}
     for number, trial in enumerate(found):
         assert (trial.seconds >= 1) == (number == first[str(trial.config)])
     assert len(first) < 30
-    assert all(trial.seconds >= 1 for trial in Reinforce(lr=2.0).run(goal(), trials=30, seed=0)), "nothing is kept, so all are trained"
+
+
+def test_what_was_drawn_before_is_not_trained_again():
+    """Eight configurations in all, forty trials, and no folder to keep anything in."""
+    space = Space({f"op.{edge}": Choice(("a", "b")) for edge in range(3)})
+    one = Counted(space, {"op.0": "b"})
+    found = Reinforce(batch=1).run(one, trials=40, seed=0)
+    assert len(found) == 40
+    assert len(one.seen) == len({str(config) for config in one.seen}) <= 8
+    assert sum(trial.seconds for trial in found) < 10

@@ -147,7 +147,7 @@ def standard(a: Tensor) -> Tensor:
 
 def _rejected(health: TensorDict, number: int, broken: list[str]) -> TensorDict:
     count = health["rejected"] + 1
-    if count > REJECTED:
+    if count >= REJECTED:
         rule = f"{REJECTED} steps in a row up to {number} gave values that are not finite, the last in {', '.join(broken)}"
         raise ConvergenceError(f"S_val: {rule}; lower `lr` or add damping")
     return {"rate": health["rate"] / 2, "rejected": count}

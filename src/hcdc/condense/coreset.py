@@ -78,7 +78,7 @@ class Coreset:
         return state, {}
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
-        return rebuild(task.real.train, state["train"]), rebuild(task.real.val, state["val"])
+        return task.real.train.replace(**state["train"]), task.real.val.replace(**state["val"])
 
     def select(self, data: Any, count: int, generator: torch.Generator) -> Any:
         """`count` of the examples of `data` that enter its loss."""
@@ -283,8 +283,3 @@ STRONG = Coreset(features="propagated", structure="identity", label="strong")
 NEIGHBOURS = Coreset(structure="neighbours", label="neighbours")
 """Real nodes and their neighbours, for a model whose edges cannot be learned: without edges, a layer that reads them is one
 that does not."""
-
-
-def rebuild(like: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """A container of the kind of `like` with `tensors` in place of its own."""
-    return like.replace(**tensors)

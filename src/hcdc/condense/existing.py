@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hcdc.condense.coreset import rebuild
 from hcdc.condense.task import Task
 from hcdc.errors import InputError
 from hcdc.store import Condensed, Groups
@@ -43,4 +42,4 @@ class Existing:
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
         """S_train of the artefact, and the whole real validation part, which whoever wants one replaces."""
-        return rebuild(task.real.train, state["train"]), task.real.val
+        return task.real.train.replace(**state["train"]), task.real.val

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hcdc._tensors import TensorDict
-from hcdc.condense.coreset import Coreset, rebuild
+from hcdc.condense.coreset import Coreset
 from hcdc.condense.optimise import adam_step, not_finite
 from hcdc.condense.task import Task, check_settings
 from hcdc.data import GraphData, propagated
@@ -32,7 +32,8 @@ class GCond:
     is an epoch of the method: a fresh surrogate, `outer` matches of its weights' gradients (the bias is left out), and
     `inner` steps of the surrogate on the synthetic nodes between two matches. With `structure` the adjacency is the
     symmetrised sigmoid of an MLP on feature pairs, learned in turns with the features (`turns`), else there is none
-    (GCond-X). With `both`, validation nodes are condensed in the same way after the training nodes.
+    (GCond-X). With `both`, validation nodes are condensed in the same way after the training nodes; else they are
+    real ones without edges.
     The defaults are the published ones for Cora and Citeseer, save that the real gradient takes all neighbours.
     """
 
@@ -109,7 +110,7 @@ class GCond:
         real = part == "val" and not self.both
         adjacency = torch.zeros(len(y), len(y)) if real else self._adjacency(learned).detach()
         tensors = {"x": learned["x"], "adjacency": adjacency, "y": y, "mask": torch.ones_like(y, dtype=torch.bool)}
-        return rebuild(like, tensors).project()
+        return like.replace(**tensors).project()
 
     def _adjacency(self, learned: TensorDict) -> Tensor:
         """[n, n] from the features: the symmetrised sigmoid of three layers on pairs, batch-normalised over all n^2 pairs.

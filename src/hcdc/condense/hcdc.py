@@ -13,7 +13,7 @@ from hcdc._tensors import TensorDict, as_leaves, batch_size, stack, take, under
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Adam, Bilevel, fit, readings, together
 from hcdc.condense.calibration import METRICS, Calibration, check_driver, followed
-from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset, rebuild
+from hcdc.condense.coreset import CENTROIDS, STRONG, Coreset
 from hcdc.condense.optimise import adam_step, cosine, no_longer
 from hcdc.condense.points import Measure, Points, descend
 from hcdc.condense.task import Condenser, Task, check_settings, generator_for
@@ -122,7 +122,7 @@ class HCDC(Calibration):
         return self._update(task, state, bank.take(index), number)
 
     def extract(self, task: Task, state: Groups) -> tuple[Any, Any]:
-        return self.made(task, state), rebuild(task.real.val, state["val"])
+        return self.made(task, state), task.real.val.replace(**state["val"])
 
     def measure_more(self, task: Task, state: Groups, number: int) -> tuple[Groups, dict[str, float]]:
         """Measure one stage of one chunk of trajectories, then move them."""
@@ -154,7 +154,7 @@ class HCDC(Calibration):
             hyper, params = split(state["trajectory"])
         solver = replace(task.condensed.solver, steps=driver.interval)
         params = fit(task.condensed.problem, hyper, train, solver, seed=task.seed + number, params=params)
-        points, val = self.measure(task, train, params, hyper, number).sound(number), rebuild(task.real.val, state["val"])
+        points, val = self.measure(task, train, params, hyper, number).sound(number), task.real.val.replace(**state["val"])
         params, hyper = points.params, points.hyper
         slope, _ = points.slope(self.measure.aligned(task.condensed.problem), val, self.measure.direct)
         moved = descend(task, hyper, slope.detach(), driver.rate)
@@ -162,7 +162,7 @@ class HCDC(Calibration):
 
     def _update(self, task: Task, state: Groups, points: Points, number: int) -> tuple[Groups, dict[str, float]]:
         """One Adam step on S_val, taken back where it leads to what is not finite (`accepted`)."""
-        val = rebuild(task.real.val, state["val"])
+        val = task.real.val.replace(**state["val"])
         names = [name for name in val.learnable() if self.structure or name != "adjacency"]
         leaves = as_leaves({name: val.learnable()[name] for name in names})
         terms = self.losses(task, points, val.replace(**leaves))

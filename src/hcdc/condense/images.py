@@ -74,6 +74,8 @@ class ImageCondenser(ABC):
     def init(self, task: Task) -> Groups:
         if not isinstance(task.real.train, ImageData):
             raise DataError("method", self.name, "condenses images only", "use --method hcdc, gcond or random for graphs")
+        if not task.real.train.num_classes:
+            raise DataError("method", self.name, "matches class by class, and a regression has none", "use --method hcdc, or a coreset")
         state: Groups = {}
         for number, part in enumerate(PARTS):
             real: ImageData = getattr(task.real, part)

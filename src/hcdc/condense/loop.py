@@ -23,6 +23,7 @@ from hcdc.store import (
     DataCard,
     hardware,
     library_versions,
+    numerics,
     space_to_card,
 )
 
@@ -106,8 +107,8 @@ def _settings(method: Any) -> dict[str, Any]:
 
 
 def _identity(method: Condenser, task: Task, data: DataCard) -> dict[str, Any]:
-    """What makes two runs one, as JSON reads it back."""
-    return {"method": json.loads(json.dumps(_settings(method))), **task.identity(), "data": data.sha256}
+    """What makes two runs one, as JSON reads it back; the versions and the device that compute among it."""
+    return {"method": json.loads(json.dumps(_settings(method))), **task.identity(), "data": data.sha256, "versions": numerics()}
 
 
 def recipe_to_card(recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hcdc._tensors import batch_size, stack, take
 from hcdc._typing import Hyper, Params
-from hcdc.bilevel import Recipe, readings, together
+from hcdc.bilevel import Adam, Recipe, readings, together
 from hcdc.condense.calibration import correlation
 from hcdc.condense.coreset import CENTROIDS, Coreset
 from hcdc.condense.hcdc import HCDC
@@ -85,9 +85,9 @@ class Pilot:
         return {"tried": tried, "seconds": time.perf_counter() - began}
 
     def tries(self, task: Task) -> list[int]:
-        """Steps after which a training on an S_train is looked at; multiples of the first."""
+        """Steps after which a training on an S_train is looked at; multiples of the first, no more than the task's."""
         steps = task.condensed.solver.steps
-        return [max(1, steps // 8) * length for length in LENGTHS] if self.lengths else [steps]
+        return [max(1, steps // 8) * length for length in LENGTHS if max(1, steps // 8) * length <= steps] if self.lengths else [steps]
 
     def _tried(self, task: Task, maker: Condenser, hyper: Hyper, truth: Tensor) -> dict[int, float]:
         """Rank correlation by the number of steps."""
@@ -100,9 +100,8 @@ class Pilot:
         losses: dict[int, list[Tensor]] = {length: [] for length in lengths}
         for part in together(recipe.problem, task.real.val, batch_size(hyper)):
             some = take(hyper, part)
-            for number, params in enumerate(recipe.training(some, train, seed=task.seed, every=lengths[0]), 1):
-                if lengths[0] * number in losses:
-                    losses[lengths[0] * number].append(_losses(task, params, some))
+            for steps, params in _after(recipe, some, train, lengths, task.seed):
+                losses[steps].append(_losses(task, params, some))
         return {length: float(correlation(_ranks(torch.cat(parts)), _ranks(truth))) for length, parts in losses.items()}
 
 
@@ -116,6 +115,18 @@ def _trained(task: Task, recipe: Recipe, data: Any, hyper: Hyper) -> Iterator[tu
     for part in together(recipe.problem, max((data, task.real.val), key=lambda each: each.size), batch_size(hyper)):
         some = take(hyper, part)
         yield recipe.fit(some, data, seed=task.seed), some
+
+
+def _after(recipe: Recipe, hyper: Hyper, train: Any, lengths: Sequence[int], seed: int) -> Iterator[tuple[int, Params]]:
+    """(steps, parameters) after trainings of `lengths` steps, multiples of the first: of one training where the rate is constant,
+    of one each where it falls to the end."""
+    if not isinstance(recipe.solver, Adam):
+        for steps in lengths:
+            yield steps, recipe._replace(solver=replace(recipe.solver, steps=steps)).fit(hyper, train, seed=seed)
+        return
+    for number, params in enumerate(recipe.training(hyper, train, seed=seed, every=lengths[0]), 1):
+        if lengths[0] * number in lengths:
+            yield lengths[0] * number, params
 
 
 @torch.no_grad()

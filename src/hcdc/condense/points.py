@@ -133,7 +133,7 @@ class Measure:
 
     def __call__(self, task: Task, train: Any, params: Params, hyper: Hyper, seed: int) -> Points:
         """Measure the batch (`params`, `hyper`) trained on the synthetic `train`."""
-        problem, val = task.condensed.problem, self._real_val(task, seed)
+        problem, val = task.condensed.problem, self.real_val(task, seed)
         narrower, coordinates, data, basis = narrowed(problem, params, train)
         sensitivity, _ = sensitivities(narrower, coordinates, hyper, data, self.synthetic)
         parts: list[Points] = []
@@ -160,7 +160,8 @@ class Measure:
         found, _ = hypergradients(problem, at, hyper, task.real.train, val, adjoint=adjoint, throw=False)
         return ravel(found)
 
-    def _real_val(self, task: Task, seed: int) -> Any:
+    def real_val(self, task: Task, seed: int) -> Any:
+        """The real validation data that a call with `seed` looks at."""
         val, generator = task.real.val, task.generator(seed, 5)
         if isinstance(val, GraphData):
             return val if self.neighbours is None else val.thinned(self.neighbours, generator)

@@ -54,11 +54,19 @@ class Examples:
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
 
+def check_parts(parts: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Raise `DataError` where one of the index vectors of train, validation and test is empty."""
+    for name, part in zip(Splits._fields, parts, strict=True):
+        if part.numel() == 0:
+            raise DataError(name, "no examples", "every part needs one or more", "cut the data again")
+
+
 def example_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num_classes: int | None = None) -> Splits[Examples]:
     """Checked `Splits` from `x` [n, ...] and the three index vectors of train, validation and test.
 
     Integer `y` are classes 0, 1, ...; floating ones make a regression. Raises `DataError` as `check_examples` does.
     """
+    check_parts(parts)
     classes = check_examples(x, y, parts[0], num_classes)
     whole = Examples(x, y.long() if classes else y.float(), classes)
     return Splits(*(whole.take(part) for part in parts))
@@ -90,7 +98,7 @@ def _check_classes(y: Tensor, train: Tensor | None, num_classes: int | None, uni
     classes = int(y.max()) + 1 if num_classes is None else num_classes
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")
-    if classes > y.numel():
+    if classes > y.numel() and (train is not None or num_classes is None):
         raise DataError("y", f"{classes} classes", f"there are {y.numel()} {unit}s, and every class needs one to train on", "renumber the classes")
     if classes < 2:
         raise DataError("y", f"{classes} class", "needs two classes or more", "give floating labels for a regression")

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hcdc._tensors import TensorDict, largest, simplex
 from hcdc.data.base import Splits
-from hcdc.data.examples import Examples, check_examples
+from hcdc.data.examples import Examples, check_examples, check_parts
 from hcdc.errors import DataError
 
 LARGEST = 50.0
@@ -51,6 +51,7 @@ class ImageData(Examples):
 
 def image_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num_classes: int | None = None) -> Splits[ImageData]:
     """Checked `Splits` from images [n, c, h, w] and the three index vectors of train, validation and test."""
+    check_parts(parts)
     if x.ndim != 4 or not x.is_floating_point():
         raise DataError("x", f"{tuple(x.shape)} {x.dtype}", "must be floating [n, channels, height, width]", "divide bytes by 255")
     if LARGEST < (most := largest(x)) < math.inf:

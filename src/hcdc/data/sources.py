@@ -112,7 +112,7 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
     if name in GRAPHSAINT:
         return load_graphsaint(name, folder, download=download)
     if name.partition(",")[0] == SBM:
-        return load_block_model(name)
+        return block_model(BlockModel.parse(name))
     if name in TABLES:
         return load_sklearn_table(name)
     if name.endswith(".npz"):
@@ -212,11 +212,6 @@ def _csr(fields: dict[str, Any]) -> Sparse:
         matrix.data /= np.repeat(np.where(totals > 0, totals, 1), np.diff(matrix.indptr)).astype(np.float32)
     crow, col = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
     return Sparse(torch.sparse_csr_tensor(crow, col, torch.from_numpy(matrix.data), (rows, columns), check_invariants=True))
-
-
-def load_block_model(name: str) -> Splits[GraphData]:
-    """The graph that `synthetic:sbm,option=value,...` describes."""
-    return block_model(BlockModel.parse(name))
 
 
 def load_digits() -> Splits[ImageData]:

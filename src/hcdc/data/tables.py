@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hcdc._tensors import simplex
 from hcdc.data.base import Splits
-from hcdc.data.examples import Examples, check_examples
+from hcdc.data.examples import Examples, check_examples, check_parts
 from hcdc.errors import DataError
 
 ROUNDING = 1e-14
@@ -145,6 +145,7 @@ def table_splits(table: Any, target: Any, parts: tuple[Tensor, Tensor, Tensor], 
 
     Text and integers are classes, in sorted order; floating numbers make a regression on the standardised target.
     """
+    check_parts(parts)
     columns = read_columns(table)
     encoder = TableEncoder.fitted(columns, target, parts[0], target_name)
     whole = encoder(columns, target, parts[0])

@@ -11,8 +11,7 @@ import torch
 from hcdc._tensors import as_leaves, ravel, stack, under, unravel
 from hcdc._typing import Hyper, Params
 from hcdc.bilevel import Recipe, SecondOrder, together
-from hcdc.condense import HCDC, TM, Algorithm1, Bank, CellHCDC, Condenser, Pilot, Points, Task, narrowed, peak_memory, stages_of, timed
-from hcdc.data import GraphData
+from hcdc.condense import HCDC, TM, Algorithm1, Bank, CellHCDC, Condenser, Measure, Pilot, Points, Task, narrowed, peak_memory, stages_of, timed
 from hcdc.store import Groups
 
 
@@ -40,7 +39,7 @@ def estimate(task: Task, method: Condenser, pilot: Pilot | None = None) -> Cost:
     if isinstance(method, HCDC):
         if method.train.length():
             parts["making S_train"] = sum(_steps(task, method.train, under(state, "inner/")).values())
-        parts |= _bank(task, method, method.driver) if isinstance(method.driver, Bank) else _followed(task, method, method.driver, state)
+        parts |= _bank(task, method, method.driver, state) if isinstance(method.driver, Bank) else _followed(task, method, method.driver, state)
     elif method.length():
         parts |= _steps(task, method, state)
     return Cost(sum(parts.values()), parts, peak_memory(method, task))
@@ -95,9 +94,9 @@ def _followed(task: Task, method: HCDC, driver: Algorithm1, state: Any) -> dict[
     return parts
 
 
-def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
-    train, val = method.extract(task, method.init(task))
-    problem, chunk = task.condensed.problem, min(driver.chunk, driver.starts)
+def _bank(task: Task, method: HCDC, driver: Bank, state: Groups) -> dict[str, float]:
+    train, val = method.extract(task, state)
+    chunk = min(driver.chunk, driver.starts)
     generator = task.generator(7)
     hyper = stack([task.space.interior(generator) for _ in range(chunk)])
     params = _few(task.condensed).fit(hyper, train, seed=0)
@@ -105,13 +104,13 @@ def _bank(task: Task, method: HCDC, driver: Bank) -> dict[str, float]:
     trainings = task.condensed.solver.steps + (driver.stages - 1) * driver.more
     measurements = chunks * driver.stages
     points = _points(task, method, params, hyper, train)
-    real = method.measure
     batch = points.take(torch.arange(driver.batch) % chunk)
-    trained = {"trainings on the full data": measurements * _on_full(task, hyper)} if real.values == "trained" else {}
+    full = (method.measure.values == "trained") + (method.measure.real == "trained")
+    trained = {"trainings on the full data": full * measurements * _on_full(task, hyper)} if full else {}
     return trained | {
         "training": chunks * _training(task.condensed, hyper, train, trainings),
         "solves": measurements * coordinates * timed(lambda: _solve(task, method, params, hyper, train)),
-        "real hypergradients": measurements * timed(lambda: _real(problem, points, task, real.direct, real.memory, real.real_batch)),
+        "real hypergradients": measurements * timed(lambda: _real(task, method.measure, points)),
         "updates of S_val": driver.steps * timed(lambda: _update(task, method, batch, val)),
     }
 
@@ -135,13 +134,11 @@ def _points(task: Task, method: HCDC, params: Params, hyper: Hyper, train: Any) 
     return Points(params, hyper, sensitivity, torch.ones_like(flat), ramp, ramp, basis)
 
 
-def _real(problem: Any, points: Points, task: Task, direct: bool, memory: int, most: int | None) -> None:
-    val = task.real.val
-    if most is not None and not isinstance(val, GraphData) and val.size > most:
-        val = val.take(torch.arange(most))
-    for part in together(problem, val, points.count, memory):
+def _real(task: Task, measure: Measure, points: Points) -> None:
+    problem, val = measure.aligned(task.condensed.problem), measure.real_val(task, 0)
+    for part in together(problem, val, points.count, measure.memory):
         with torch.no_grad():
-            points.take(part).slope(problem, val, direct)
+            points.take(part).slope(problem, val, measure.direct)
 
 
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:

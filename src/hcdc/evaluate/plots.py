@@ -17,6 +17,7 @@ from torch import Tensor
 from hcdc.data import GraphData, Sparse
 from hcdc.errors import MissingExtraError
 from hcdc.evaluate.ranking import better_half
+from hcdc.evaluate.scores import DIVERGED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +27,6 @@ Floats = npt.NDArray[np.float64]
 
 WIDTH = 4.8
 """Inches."""
-
-DIVERGED = 1e20
-"""A mean loss from here on is that of trainings that diverged (`hcdc.evaluate.retrain.measure` counts one as 1e30)."""
 
 BLUE, ORANGE, GREY, DARK = "#0072B2", "#D55E00", "#999999", "#333333"
 CLASSES = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")

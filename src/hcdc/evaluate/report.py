@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from torch import Tensor
 from torch.nn import functional
 
+from hcdc._device import on
 from hcdc._typing import Config
 from hcdc.data import Column, TableData
 from hcdc.errors import MissingExtraError
 from hcdc.evaluate import plots
 from hcdc.evaluate.alignment import Alignment
 from hcdc.evaluate.evaluation import Evaluation
+from hcdc.evaluate.scores import DIVERGED
 from hcdc.evaluate.verdict import even_from, light_of, score_of, show, verdict
 from hcdc.search import Trial, ranked
 from hcdc.store import Condensed, write_bytes
@@ -185,6 +188,11 @@ def cosines(found: Alignment | None) -> list[Picture]:
 
 def samples(condensed: Condensed) -> list[Picture]:
     """Images of both parts, or the graph of S_val; none of a table and of other examples, which have `rows`."""
+    with on("cpu"):
+        return _samples(replace(condensed, train=condensed.train.to("cpu"), val=condensed.val.to("cpu")))
+
+
+def _samples(condensed: Condensed) -> list[Picture]:
     val = condensed.val
     if condensed.card.data.kind in ("table", "examples"):
         return []
@@ -334,7 +342,7 @@ def number(value: Tensor | float) -> str:
     value = float(value)
     if not math.isfinite(value):
         return DASH
-    return "diverged" if value >= plots.DIVERGED else f"{value:#.4g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
+    return "diverged" if abs(value) >= DIVERGED else f"{value:#.4g}".rstrip(".").replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value: Tensor | float | None) -> str:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 METRICS = ("loss", "accuracy", "criterion")
+DIVERGED = 1e20
+"""A mean of this magnitude is that of trainings that diverged (`hcdc.evaluate.retrain.measure` counts one as 1e30)."""
 
 
 @dataclass(frozen=True)

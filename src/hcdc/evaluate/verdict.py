@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from hcdc.errors import InputError
+from hcdc.evaluate.scores import DIVERGED
 from hcdc.store import UNITS, Card
 
 Light = Literal["green", "amber", "red"]
@@ -33,7 +35,10 @@ class Verdict(NamedTuple):
 
 
 def verdict(facts: Mapping[str, Any]) -> Verdict:
-    """The verdict on the facts of an `Evaluation`."""
+    """The verdict on the facts of an `Evaluation`. Raises `InputError` for one that never looked at test data, which a `Probe`
+    makes (`first_look`)."""
+    if "floor_random_loss" not in facts:
+        raise InputError("facts", "no random floor", "must be those of a thorough `Judge`", "judge with thorough=True")
     light, sentence = light_of(facts)
     return Verdict(light, sentence, _lines(facts, light))
 
@@ -146,7 +151,9 @@ def _picked(facts: Mapping[str, Any]) -> str:
 
 
 def show(value: float | None, digits: int = 2) -> str:
-    """`digits` decimals, or a dash for what could not be measured."""
+    """`digits` decimals, a dash for what could not be measured, "diverged" for what did."""
+    if value is not None and abs(value) >= DIVERGED:
+        return "diverged"
     return "–" if value is None else f"{value:.{digits}f}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hcdc._device import on
 from hcdc._typing import Config
 from hcdc.bilevel import Recipe
 from hcdc.condense import Budget, Condenser, Task, condense, default_recipes, fitted
@@ -36,13 +37,14 @@ class Table(BaseEstimator):
         self.family, self.config, self.random_state = family, config, random_state
 
     def fit(self, X: Any, y: Any) -> Self:
-        data = self.read(X, y)
-        self.recipe_: Recipe = default_recipes(data, self.family)[1]
-        problem: Any = self.recipe_.problem
-        space: Space = problem.space()
-        self.config_ = dict(_centre(space) if self.config is None else self.config)
-        self.hyper_ = space.relax_all([self.config_])
-        self.params_ = self.recipe_.fit(self.hyper_, data, seed=_seed(self.random_state))
+        with on("cpu"):
+            data = self.read(X, y)
+            self.recipe_: Recipe = default_recipes(data, self.family)[1]
+            problem: Any = self.recipe_.problem
+            space: Space = problem.space()
+            self.config_ = dict(_centre(space) if self.config is None else self.config)
+            self.hyper_ = space.relax_all([self.config_])
+            self.params_ = self.recipe_.fit(self.hyper_, data, seed=_seed(self.random_state))
         return self
 
     def read(self, X: Any, y: Any) -> TableData:
@@ -56,12 +58,13 @@ class Table(BaseEstimator):
         """[n, outputs] in float64, logits or standardised predictions."""
         check_is_fitted(self, "params_")
         checked: Any = validate_data(self, X, dtype=None, reset=False)
-        x = self.encoder_.inputs(self._columns(checked)).double()
-        classes = len(self.encoder_.target.categories)
-        data = TableData(x, torch.zeros(len(x)), classes, self.encoder_.columns, self.encoder_.target)
-        params, hyper = ({name: value[0].double() for name, value in part.items()} for part in (self.params_, self.hyper_))
         problem: Any = self.recipe_.problem
-        return problem.logits(params, hyper, data, {})
+        with on("cpu"):
+            x = self.encoder_.inputs(self._columns(checked)).double()
+            classes = len(self.encoder_.target.categories)
+            data = TableData(x, torch.zeros(len(x)), classes, self.encoder_.columns, self.encoder_.target)
+            params, hyper = ({name: value[0].double() for name, value in part.items()} for part in (self.params_, self.hyper_))
+            return problem.logits(params, hyper, data, {})
 
     def _columns(self, X: np.ndarray) -> dict[str, np.ndarray]:
         """By name; of an array of objects, each column gets a type of its own."""

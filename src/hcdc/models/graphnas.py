@@ -197,7 +197,8 @@ def edges_of(data: GraphData, keep: Tensor | None = None) -> Edges:
 
 
 def softmax(score: Tensor, edges: Edges) -> Tensor:
-    """w_ij exp(e_ij) / sum_k w_ik exp(e_ik) of e [E, heads] and the weights of `edges`."""
+    """w_ij exp(e_ij) / sum_k w_ik exp(e_ik) of e [E, heads] and the weights of `edges`; a pair without weight has none of it,
+    however high its score."""
     top = edges.largest(score.detach())
-    share = (score - top[edges.to]).exp() * edges.weight.unsqueeze(-1)
+    share = (score - top[edges.to]).clamp_max(0).exp() * edges.weight.unsqueeze(-1)
     return share / edges.total(share)[edges.to]

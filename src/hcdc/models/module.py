@@ -17,7 +17,7 @@ from torch.func import functional_call
 from hcdc._tensors import digest
 from hcdc._typing import Hyper, Params
 from hcdc.data import GraphData, Sparse
-from hcdc.errors import HcdcError, InputError, ModelError
+from hcdc.errors import HcdcError, InputError, ModelError, SpaceError
 from hcdc.models.classifier import squared
 from hcdc.models.misfit import Criterion, check_criterion, criterion_of, metrics_of, misfit
 from hcdc.spaces import Space
@@ -80,6 +80,9 @@ class ModuleProblem:
         object.__setattr__(self, "template", template)
         if not any(value.requires_grad for value in template.parameters()):
             raise InputError("model", type(template).__name__, "has no parameter to train", "give it one")
+        several = [name for name in self.axes.axes if name.startswith(f"{DECAY}.")]
+        if len(several) > 1 and DECAY not in self.read_by_forward():
+            raise SpaceError("space", several, f"{DECAY} is one weight decay of all parameters, unless `forward` names it", f"name one axis {DECAY}")
         if any(value.device.type != "cpu" for value in template.parameters()):
             raise InputError("model", type(template).__name__, "must be on the CPU, where condensing works", "call .cpu() on it")
 

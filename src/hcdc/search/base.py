@@ -109,7 +109,7 @@ def scored(objective: Objective, hyper: Hyper, seed: int) -> tuple[Tensor, float
 
 
 def collected(configs: Sequence[Config], scores: Tensor, seconds: float) -> tuple[Trial, ...]:
-    """One trial a configuration, `seconds` shared evenly; none is above `WORST`."""
+    """One trial a configuration, `seconds` shared evenly; what diverged has the score `WORST`."""
     share = seconds / len(configs)
     return tuple(Trial(dict(config), float(score), share) for config, score in zip(configs, bounded(scores), strict=True))
 

@@ -28,7 +28,8 @@ class DartsPT:
     problem has no accuracy.
 
     Each of `trials` is such a search with a seed of its own and the training of what it found; numeric axes are as in
-    `Darts`. Validation data of more than `judge_batch` examples, unless a graph's, are judged in batches of as many.
+    `Darts`. Validation data of more than `judge_batch` examples are judged in batches of as many, unless they are a graph's or
+    the nets are trained without batches.
     The published budget is an `Architect` of `SGD.lasting(100, size)`, with 5 epochs of tuning.
     """
 

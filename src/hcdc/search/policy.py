@@ -59,7 +59,8 @@ def explored(policy: Policy, objective: Objective, trials: int, seed: int, check
     mean_b sum_axes (R_b + entropy H - baseline) grad log pi, R = -score.
 
     The baseline moves towards the mean reward before it is taken off. A training that did not end in numbers teaches
-    nothing. Only scores are kept: a resumed search draws again what it had drawn.
+    nothing. What was drawn before is not trained again. Only scores are kept in a folder: a resumed search draws again what it
+    had drawn.
     """
     check_trials(trials)
     kept, generator = Ledger(checkpoint), torch.Generator().manual_seed(seed)
@@ -68,17 +69,15 @@ def explored(policy: Policy, objective: Objective, trials: int, seed: int, check
     params = {key: value.requires_grad_() for key, value in policy.init(options, generator).items()}
     optimiser = torch.optim.Adam(list(params.values()), lr=policy.lr)
     found: list[Trial] = []
-    trained = set[str]()
+    known: dict[str, tuple[Trial, ...]] = {}
     baseline: float | None = None
     while len(found) < trials:
         began = time.perf_counter()
         draws = [policy.draw(params, options, generator) for _ in range(min(policy.batch, trials - len(found)))]
         configs = [{name: grid[at] for at, (name, grid) in zip(draw.choices, values, strict=True)} for draw in draws]
         drawn = time.perf_counter() - began
-        scored = objective.trials(configs, seed, kept)
-        if str(configs) in trained and kept.folder:  # not trained again, but read
-            scored = tuple(trial._replace(seconds=0.0) for trial in scored)
-        trained.add(str(configs))
+        scored = known[str(configs)] if str(configs) in known else objective.trials(configs, seed, kept)
+        known[str(configs)] = tuple(trial._replace(seconds=0.0) for trial in scored)
         began = time.perf_counter()
         lessons = [(draw, -trial.score) for draw, trial in zip(draws, scored, strict=True) if trial.score < WORST]
         if lessons:
