@@ -3,7 +3,7 @@
     python recipes/images.py --out runs/images
     python recipes/images.py --only "ConvMix" "Algorithm 1" --config-seed 1001
 
-Fifty digits to train and fifty to validate on; --configs configurations of --config-seed, which no condensation has seen,
+ConvNets are 16 wide. Fifty digits to train and fifty to validate on; --configs configurations of --config-seed, which no condensation has seen,
 --trainings trainings each, one condensation (seed 0) a row. "Changes" keep the space of the first row. Resumable; prints a
 Markdown table as rows come in.
 """
@@ -26,9 +26,9 @@ from hcdc.store import Ledger, hardware
 
 SPACES: dict[str, dict[str, Any]] = {
     "ConvMix": {},
-    "ConvNet: width, activation, pooling, decay": {"family": "convnet"},
-    "ConvNet: decay, smoothing, mixup, augment": {"family": "convnet", "searched": ("decay", "smoothing", "mixup", "augment")},
-    "ConvNet: depth, width, kernel, decay": {"family": "convnet", "searched": ("depth", "width", "kernel", "decay")},
+    "ConvNet: width, activation, pooling, decay": {"family": "convnet", "width": 16},
+    "ConvNet: decay, smoothing, mixup, augment": {"family": "convnet", "width": 16, "searched": ("decay", "smoothing", "mixup", "augment")},
+    "ConvNet: depth, width, kernel, decay": {"family": "convnet", "width": 16, "searched": ("depth", "width", "kernel", "decay")},
 }
 CHANGES: dict[str, Callable[[HCDC], Condenser]] = {
     "soft labels learned": lambda base: replace(base, soft=True),

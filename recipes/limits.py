@@ -1,7 +1,7 @@
 """Where condensing works and where it does not: one graph, one property of it or of the filters changed at a time.
 
     python recipes/limits.py --out runs/limits
-    python recipes/limits.py --only "heterophilic (0.05)" --methods hcdc paths gcond
+    python recipes/limits.py --only "heterophilic (0.05)" --methods hcdc "hcdc on paths" gcond
 
 Block models of 3,000 nodes, five classes, mean degree 8, condensed to 50 nodes (to as many as there are labels where these
 are fewer) by hcdc, by hcdc whose S_train are paths in the place of edgeless centroids, or by another method; judged on
@@ -39,6 +39,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Options of the block model, and settings of the filters."""
 SIZE = 50
+ON_PATHS = "hcdc on paths"
 
 
 def judged(condensed: Condensed, source: Source, judge: Judge) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def measured(name: str, method: str, seed: int, judge: Judge, out: Path) -> dict
     def measure() -> dict[str, Any]:
         source = load(f"synthetic:sbm,n=3000,degree=8{options},seed={seed}")
         task = task_for(source, size=min(SIZE, int(source.splits.train.labels().numel())), val_size=SIZE, seed=seed, **settings)
-        return judged(condensed_at(folder, source, task, HCDC(train=PATHS) if method == "paths" else method), source, judge)
+        return judged(condensed_at(folder, source, task, HCDC(train=PATHS) if method == ON_PATHS else method), source, judge)
 
     return figures(folder / f"figures-{judge.config_seed}-{judge.configs}-{judge.seeds}.json", measure)
 
@@ -73,7 +74,7 @@ COLUMNS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--methods", nargs="+", choices=[*METHODS, "paths"], default=["hcdc"])
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, ON_PATHS], default=["hcdc"])
     parser.add_argument("--seeds", type=int, default=2, help="graphs, one condensation each")
     parser.add_argument("--configs", type=int, default=60)
     parser.add_argument("--trainings", type=int, default=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -56,8 +56,10 @@ IMAGE_METHODS: dict[str, ImageCondenser] = {
 }
 """At budgets for CPUs, far below the published ones, which are the defaults of the classes; a card records every setting."""
 
-CORESETS = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER}
+CORESETS = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "centroids": CENTROIDS, "paths": PATHS}
 METHODS = ("hcdc", *CORESETS, *GRAPH_METHODS, *IMAGE_METHODS)
+ONLY = {"graph": ("paths", *GRAPH_METHODS), "images": tuple(IMAGE_METHODS)}
+"""Methods that condense one kind of data and no other."""
 DRIVERS = ("bank", "algorithm1")
 TRAINED = 300
 """Steps of the network by whose embedding herding and k-center compare images."""
@@ -97,19 +99,18 @@ def method_named(
         for flag, value, without in (("driver", driver, "bank"), ("neighbours", neighbours, None)):
             if value != without:
                 raise InputError(flag, value, f"is for hcdc, and {name} has no such choice", "leave it out")
+    _check_kind(name, kind)
     if name in CORESETS:
         if steps is not None:
             raise InputError("steps", steps, f"{name} learns nothing", "leave it out")
         coreset = CORESETS[name]
         if name == "random":
             return coreset if kind == "graph" else replace(coreset, balanced=True)
-        return replace(coreset, trained=TRAINED) if kind == "images" else coreset
+        return replace(coreset, trained=TRAINED) if kind == "images" and coreset.pick != "uniform" else coreset
     if name in GRAPH_METHODS:
-        _check_kind(name, kind, "graph", GRAPH_METHODS)
         method = GRAPH_METHODS[name]
         return replace(method, epochs=steps or method.epochs)
     if name in IMAGE_METHODS:
-        _check_kind(name, kind, "images", IMAGE_METHODS)
         learned = IMAGE_METHODS[name]
         return replace(learned, steps=steps or learned.steps)
     if name != "hcdc":
@@ -185,11 +186,12 @@ def train_from(folder: Path, source: Source) -> Existing:
     return Existing.of(condensed)
 
 
-def _check_kind(name: str, kind: str, wanted: str, known: Iterable[str]) -> None:
-    if kind != wanted:
-        rule = f"{', '.join(known)} condense {'graphs' if wanted == 'graph' else wanted} only"
-        others = {"graph": IMAGE_METHODS, "images": GRAPH_METHODS}.get(kind, {**IMAGE_METHODS, **GRAPH_METHODS})
-        raise InputError("method", name, rule, f"choose one of {', '.join(m for m in METHODS if m not in others)}")
+def _check_kind(name: str, kind: str) -> None:
+    others = [method for wanted, methods in ONLY.items() if wanted != kind for method in methods]
+    if name in others:
+        wanted, methods = next((wanted, methods) for wanted, methods in ONLY.items() if name in methods)
+        rule = f"{', '.join(methods)} condense {'graphs' if wanted == 'graph' else wanted} only"
+        raise InputError("method", name, rule, f"choose one of {', '.join(method for method in METHODS if method not in others)}")
 
 
 def task_for(

@@ -44,13 +44,22 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+def test_hcdc_learns_on_the_training_set_of_another_method(capsys, tmp_path):
+    """Paths, whose nodes beyond the first of each have no label."""
+    first, second = condensed(capsys, tmp_path, "paths"), str(tmp_path / "second")
+    assert run(capsys, "condense", str(tmp_path / "small.npz"), *FAST, "--train-from", str(first), "--out", second)[0] == 0
+    made, source = load_condensed(second), load_condensed(first)
+    assert made.card.settings["train"]["method"] == "paths"
+    assert torch.equal(made.train.x, source.train.x)
+
+
 def condensed(capsys, folder: Path, method: str = "random") -> Path:
     out = folder / method
     assert run(capsys, "condense", str(small.npz(folder)), "--method", method, "--size", "9", "--no-probe", "--out", str(out))[0] == 0
     return out
 
 
-@pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random", "herding", "k-center"])
+@pytest.mark.parametrize("method", ["hcdc", "gcond", "gcond-x", "random", "herding", "k-center", "centroids", "paths"])
 def test_the_main_job(capsys, tmp_path, method):
     data, out = small.npz(tmp_path), tmp_path / "out"
     code, text, progress = run(
@@ -58,7 +67,7 @@ def test_the_main_job(capsys, tmp_path, method):
     )
     assert code == 0
     assert json.loads(text)["method"] == method
-    assert method == "random" or ("learning S_val" if method == "hcdc" else "condensing") in progress
+    assert method in ("random", "centroids", "paths") or ("learning S_val" if method == "hcdc" else "condensing") in progress
     assert not (out / "checkpoint").exists()
     for algorithm in ("grid", "random", "hypergradient"):
         code, text, _ = run(capsys, "search", str(out), "--algorithm", algorithm, "--trials", "3", "--json")

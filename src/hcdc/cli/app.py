@@ -48,7 +48,7 @@ ALGORITHM_HELP = "grid, random, hypergradient, darts, darts-pt, reinforce, graph
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Size = Annotated[int, typer.Option(help="Nodes, images or rows of the synthetic training set.")]
 ValSize = Annotated[int | None, typer.Option(help="Of the synthetic validation set [default: the same].")]
-Method = Annotated[str, typer.Option(help="hcdc, random, herding, k-center; graphs: gcond, gcond-x; images: dc, dsa, dm, kip, tm.")]
+Method = Annotated[str, typer.Option(help="hcdc, random, herding, k-center, centroids; graphs: paths, gcond, gcond-x; images: dc, dsa, dm, kip, tm.")]
 Driver = Annotated[str, typer.Option(help="For hcdc: bank, or algorithm1 as the paper prints it.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Family = Annotated[str | None, typer.Option(help=SPACE_HELP)]
