@@ -22,6 +22,7 @@ from kept import figures, slug
 from hcdc.condense import HCDC, PATHS, recipe_from_card
 from hcdc.data import Source, load
 from hcdc.evaluate import Judge, retrain, spearman
+from hcdc.evaluate.verdict import light_of
 from hcdc.run import METHODS, condensed_at, task_for
 from hcdc.store import Condensed, Ledger, hardware
 
@@ -67,7 +68,7 @@ def measured(name: str, method: str, seed: int, judge: Judge, out: Path) -> dict
 COLUMNS = {
     "spearman_loss": "loss", "floor_strong_loss": "strong floor", "floor_random_loss": "random", "real_val": "real S_val",
     "ceiling_loss": "ceiling", "spearman_accuracy": "against accuracy", "ceiling_accuracy": "its ceiling", "best_test_accuracy": "best accuracy",
-    "regret_top1": "regret",
+    "regret_top1": "regret", "regret_top5": "of the best of five",
 }  # fmt: skip
 
 
@@ -83,11 +84,12 @@ def main() -> None:
     arguments = parser.parse_args()
     judge = Judge(arguments.configs, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
     print(f"{hardware()}; {judge.configs} filters, {judge.seeds} trainings each, {arguments.seeds} graphs a row\n")
-    print("| case | method | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 2) + "|", flush=True)
+    print("| case | method | " + " | ".join([*COLUMNS.values(), "verdict"]) + " |\n" + "|---" * (len(COLUMNS) + 3) + "|", flush=True)
     for name, method in itertools.product(arguments.only, arguments.methods):
         facts = [measured(name, method, seed, judge, arguments.out) for seed in range(arguments.seeds)]
         cells = [[fact[key] for fact in facts] for key in COLUMNS]
         shown = ["none" if None in cell else f"{sum(cell) / len(cell):.3f}" for cell in cells]
+        shown.append(", ".join(light_of(fact)[0] for fact in facts))
         print(f"| {name} | {method} | " + " | ".join(shown) + " |", flush=True)
 
 
