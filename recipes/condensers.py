@@ -28,11 +28,11 @@ from hcdc import on
 from hcdc.condense import DC, DM, DSA, Condenser, ImageCondenser, Task, condense
 from hcdc.data import ImageData, load
 from hcdc.models import ConvNet, augment, draw
-from hcdc.run import METHODS, method_named, task_for
+from hcdc.run import METHODS, ONLY, method_named, task_for
 from hcdc.store import DataCard, hardware
 
 STEPS = 300
-NAMES = ["start", *(name for name in METHODS if name != "hcdc" and not name.startswith("gcond"))]
+NAMES = ["start", *(name for name in METHODS if name not in ("hcdc", *ONLY["graph"]))]
 PUBLISHED: dict[str, tuple[ImageCondenser, int, str]] = {
     "dc": (DC(), 300, "0.449 ± 0.005"),
     "dsa": (DSA, 1000, "0.521 ± 0.005"),
@@ -56,10 +56,10 @@ def method_for(name: str, width: int, effort: int) -> Condenser:
     method = method_named(name, "images")
     if not isinstance(method, ImageCondenser):
         return method
-    method = replace(
-        method, steps=effort * method.steps, width=width, both=False, augmentation=tuple(op for op in method.augmentation if op != "flip")
-    )
-    return replace(method, real_batch=64) if name == "tm" else method
+    kept = tuple(operation for operation in method.augmentation if operation != "flip")
+    method = replace(method, steps=effort * method.steps, both=False, augmentation=kept)
+    own: dict[str, dict[str, int]] = {"kip": {}, "tm": {"width": width, "real_batch": 64}}
+    return replace(method, **own.get(name, {"width": width}))
 
 
 def accuracy(train: Any, test: ImageData, width: int, seed: int, steps: int = STEPS, augmentation: tuple[str, ...] = ()) -> float:
