@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from kept import for_digits
 
 from hcdc import on
 from hcdc.condense import DC, DM, DSA, Condenser, ImageCondenser, Task, condense
@@ -56,10 +57,8 @@ def method_for(name: str, width: int, effort: int) -> Condenser:
     method = method_named(name, "images")
     if not isinstance(method, ImageCondenser):
         return method
-    kept = tuple(operation for operation in method.augmentation if operation != "flip")
-    method = replace(method, steps=effort * method.steps, both=False, augmentation=kept)
     own: dict[str, dict[str, int]] = {"kip": {}, "tm": {"width": width, "real_batch": 64}}
-    return replace(method, **own.get(name, {"width": width}))
+    return for_digits(method, steps=effort * method.steps, **own.get(name, {"width": width}))
 
 
 def accuracy(train: Any, test: ImageData, width: int, seed: int, steps: int = STEPS, augmentation: tuple[str, ...] = ()) -> float:

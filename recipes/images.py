@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kept import figures, head, row, slug
+from kept import figures, for_digits, head, row, slug
 
 from hcdc.condense import HCDC, Condenser
 from hcdc.data import Source, load
@@ -36,10 +36,10 @@ CHANGES: dict[str, Callable[[HCDC], Condenser]] = {
     "values matched, not aligned": lambda base: replace(base, align=0.0),
     "aligned, no values matched": lambda base: replace(base, values=0.0, accuracy=0.0),
     "S_train: real images": lambda base: replace(base, train=IMAGES),
-    "S_train: DM": lambda base: replace(base, train=condenser("dm")),
-    "S_train: DM at half of each side": lambda base: replace(base, train=condenser("dm", formation=2)),
-    "S_train: KIP": lambda base: replace(base, train=condenser("kip")),
-    "S_train: KIP, labels of a teacher": lambda base: replace(base, train=condenser("kip", teacher=300)),
+    "S_train: DM": lambda base: replace(base, train=for_digits(IMAGE_METHODS["dm"])),
+    "S_train: DM at half of each side": lambda base: replace(base, train=for_digits(IMAGE_METHODS["dm"], formation=2)),
+    "S_train: KIP": lambda base: replace(base, train=for_digits(IMAGE_METHODS["kip"])),
+    "S_train: KIP, labels of a teacher": lambda base: replace(base, train=for_digits(IMAGE_METHODS["kip"], teacher=300)),
 }
 
 
@@ -48,13 +48,6 @@ def algorithm1() -> Any:
     method = method_named("hcdc", "images", driver="algorithm1")
     assert isinstance(method, HCDC)
     return method.driver
-
-
-def condenser(name: str, **settings: Any) -> Condenser:
-    """A condenser of training images alone, at the budget of the command line, without "flip", which changes a digit."""
-    method = IMAGE_METHODS[name]
-    kept = tuple(operation for operation in method.augmentation if operation != "flip")
-    return replace(method, both=False, augmentation=kept, **settings)
 
 
 def measured(name: str, source: Source, judge: Judge, out: Path) -> dict[str, Any]:

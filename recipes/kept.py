@@ -1,16 +1,26 @@
-"""What the recipes share: where a row's artefact goes, figures that are measured once, and a row of them."""
+"""What the recipes share: where a row's artefact goes, figures that are measured once, a row of them, and
+condensers for digits."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from hcdc.condense import ImageCondenser
 
 
 def slug(*parts: object) -> str:
     """A folder's name: letters and digits of the parts, all else a dash."""
     return "-".join("".join(letter if letter.isalnum() else "-" for letter in str(part)) for part in parts)
+
+
+def for_digits(method: ImageCondenser, **settings: Any) -> ImageCondenser:
+    """`method` for training images alone, without "flip", which changes a digit."""
+    kept = tuple(operation for operation in method.augmentation if operation != "flip")
+    return replace(method, both=False, augmentation=kept, **settings)
 
 
 def figures(path: Path, measure: Callable[[], Any]) -> Any:
