@@ -1,13 +1,15 @@
 """Do the condensers of images condense? Accuracy of a ConvNet trained on what each makes of digits.
 
     python recipes/condensers.py --size 100 --trainings 5
+    python recipes/condensers.py --size 10 --full
     python recipes/condensers.py --published --root ROOT --seconds 400 --device cuda --methods dc dsa dm
 
 Training images alone are condensed, 10 a class; a ConvNet of the width on which was matched is trained on them, in 300
 steps of SGD at 0.01 with momentum 0.9 and weight decay 5e-4, the rate a tenth from the middle on, without augmentation,
 and tested at the end. Budgets are those of the command line, for CPUs, but for the width, the batch of TM's experts, and
-"flip", which changes a digit. Random is drawn --draws times; the others once, with seed 0, all from
-the same real images (*start*). Seconds are of processor time.
+"flip", which changes a digit; with --full they are the published ones, but for the width, "flip", TM's rate, which is
+published by dataset, and KIP's number of steps, which is not. Random is drawn --draws times; the others once, with seed
+0, all from the same real images (*start*). Seconds are of processor time.
 
 With --published, CIFAR-10 is condensed by DC, DSA and DM in their published settings, on ConvNets of depth 3 and width 128,
 for as many of their steps as --seconds of the wall allow; then networks are trained on it as published, 300 epochs, after
@@ -26,7 +28,7 @@ import torch
 from kept import for_digits
 
 from hcdc import on
-from hcdc.condense import DC, DM, DSA, Condenser, ImageCondenser, Task, condense
+from hcdc.condense import DC, DM, DSA, KIP, TM, Condenser, ImageCondenser, Task, condense
 from hcdc.data import ImageData, load
 from hcdc.models import ConvNet, augment, draw
 from hcdc.run import METHODS, ONLY, method_named, task_for
@@ -34,6 +36,8 @@ from hcdc.store import DataCard, hardware
 
 STEPS = 300
 NAMES = ["start", *(name for name in METHODS if name not in ("hcdc", *ONLY["graph"]))]
+FULL: dict[str, ImageCondenser] = {"dc": DC(start="real"), "dsa": DSA, "dm": DM(), "kip": KIP(), "tm": TM(lr=10.0)}
+"""What stands for a method of the command line with --full."""
 PUBLISHED: dict[str, tuple[ImageCondenser, int, str]] = {
     "dc": (DC(), 300, "0.449 ± 0.005"),
     "dsa": (DSA, 1000, "0.521 ± 0.005"),
@@ -50,15 +54,15 @@ class Start(DM):
         return 0
 
 
-def method_for(name: str, width: int, effort: int) -> Condenser:
-    """The method of the command line, for training images of digits, with `effort` times as many steps."""
+def method_for(name: str, width: int, effort: int, full: bool) -> Condenser:
+    """The method of the command line or in `full`, for training images of digits, with `effort` times as many steps."""
     if name == "start":
         return Start()
-    method = method_named(name, "images")
+    method = FULL[name] if full and name in FULL else method_named(name, "images")
     if not isinstance(method, ImageCondenser):
         return method
-    own: dict[str, dict[str, int]] = {"kip": {}, "tm": {"width": width, "real_batch": 64}}
-    return for_digits(method, steps=effort * method.steps, **own.get(name, {"width": width}))
+    own: dict[str, int] = {} if name == "kip" else {"width": width}
+    return for_digits(method, steps=effort * method.steps, **own, **({"real_batch": 64} if name == "tm" and not full else {}))
 
 
 def accuracy(train: Any, test: ImageData, width: int, seed: int, steps: int = STEPS, augmentation: tuple[str, ...] = ()) -> float:
@@ -105,6 +109,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--effort", type=int, default=1, help="times as many steps as the budgets of the command line [default: 1]")
+    parser.add_argument("--full", action="store_true", help="digits: the published numbers of steps, and of epochs and matches in them")
     parser.add_argument("--methods", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--published", action="store_true", help="CIFAR-10 in the published settings, by dc, dsa and dm")
     parser.add_argument("--root", help="published: folder with cifar-10-batches-py [default: HCDC_DATA]")
@@ -123,7 +128,7 @@ def on_digits(arguments: argparse.Namespace) -> None:
     print(f"{hardware()}; digits, {arguments.size} images, ConvNet of width {arguments.width}, {arguments.trainings} trainings a set")
     print("| trained on | steps | test accuracy | condense, s |\n|---|---|---|---|", flush=True)
     for name in arguments.methods:
-        method, found, seconds = method_for(name, arguments.width, arguments.effort), list[float](), 0.0
+        method, found, seconds = method_for(name, arguments.width, arguments.effort, arguments.full), list[float](), 0.0
         for seed in range(arguments.draws if name == "random" else 1):
             began = time.process_time()
             condensed = condense(method, task_for(source, size=arguments.size, seed=seed), card)

@@ -133,8 +133,8 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = write(tmp_path / "made" / "arxiv")
     asked: list[Any] = []
 
-    def give(url: str, path: Path) -> Path:
-        asked.append(url)
+    def give(url: str, path: Path, sha256: str) -> Path:
+        asked.append((url, sha256))
         with zipfile.ZipFile(path, "w") as archive:
             for file in made.rglob("*.gz"):
                 archive.write(file, file.relative_to(made.parent))
@@ -148,3 +148,10 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert load("ogbn-arxiv", root, download=True).sha256 == fingerprint(graph_splits(**graph_tensors()))
     assert asked == [module.OGB["ogbn-arxiv"]]
     assert [file.name for file in root.iterdir()] == ["ogbn_arxiv"]
+
+
+def test_another_archive_under_the_name(tmp_path: Path) -> None:
+    (tmp_path / "ogbn_arxiv.zip").write_bytes(b"not the archive that is known")
+    with pytest.raises(FormatError, match="49f85c801589"):
+        load("ogbn-arxiv", tmp_path, download=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["ogbn_arxiv.zip"]
