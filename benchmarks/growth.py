@@ -116,7 +116,7 @@ def real_hypergradient(nodes: int) -> Action:
 LAWS: dict[str, Law] = {
     "Hessian-vector product, points": Law(lambda size: product(points=size), (2, 4, 8, 16), 1.0),
     "Hessian-vector product, parameters (width)": Law(lambda size: product(hidden=size), (8, 16, 32, 64), 1.0),
-    "Hessian-vector product, |S|": Law(lambda size: product(nodes=size), (28, 49, 98, 196), 1.0, 0.25),
+    "Hessian-vector product, nodes of S": Law(lambda size: product(nodes=size), (28, 49, 98, 196), 1.0, 0.25),
     "real hypergradient, n": Law(real_hypergradient, (500, 1000, 2000, 4000), 1.0),
     "hypergradient, Neumann terms": Law(solve, (10, 40, 160), 1.0, 0.15),
     "hypergradient, hyperparameters": Law(one_hypergradient, (2, 8, 32, 128), 0.0),
