@@ -310,7 +310,11 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(capsys, tmp_path):
     assert (code, facts["method"]) == (0, "hcdc")
     assert facts["memory_bytes"] > 2**20
     assert not (tmp_path / "out").exists()
-    _, text, _ = run(capsys, "condense", "wine", *FAST, "--out", str(tmp_path / "out"), "--dry-run")
+    assert run(capsys, "condense", str(tmp_path / "small.npz"), *FAST, "--dry-run", "--json")[1] == text
+    code, text, error = run(capsys, "condense", str(tmp_path / "small.npz"), *FAST)
+    assert (code, text) == (2, "")
+    assert "`out` = None: must name the folder" in error
+    _, text, _ = run(capsys, "condense", "wine", *FAST, "--dry-run")
     assert text.startswith("target: target, 3 classes; columns: alcohol, ")
     assert "hcdc doctor" in text
 

@@ -84,6 +84,7 @@ REFUSED = {
     "a text for a number": (WHOLE.replace("size = 9", 'size = "9"'), "`condense.size` = '9': must be a valid integer; see `hcdc condense --help`"),
     "a truth for a number": (WHOLE.replace("trials = 3", "trials = true"), "`search.trials` = True: must be a valid integer"),
     "one of several": (WHOLE.replace('["filter.0=0:0.5"]', '["filter.0=0:0.5", 1]'), "`search.axis.1` = 1: must be a valid string"),
+    "no folder to work in": (WHOLE.replace('out = "{out}"', ""), "`condense.out` = None: must be given"),
     "a key that is needed": (WHOLE.replace("size = 9", ""), "`condense.size` = None: must be given"),
     "what belongs to one call": (WHOLE.replace("steps = 5", "resume = true"), "`condense.resume` = True: is no key"),
     "what is above is of all": ("root = 3\n" + WHOLE, "`root` = 3"),

@@ -173,14 +173,18 @@ Where = Annotated[answers.Where, _where]
 @command
 def condense(
     *,
-    out: Annotated[Path, typer.Option(help="Folder for the artefact.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the artefact; --dry-run alone does without.")] = None,
     asked: Asked,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what the run would need, and stop there.")] = False,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Train a few configurations on the full data too, for a first verdict.")] = True,
     where: Where,
 ) -> Work:
-    """Make a condensed set of DATA in DIR."""
+    """Make a condensed set of DATA in --out."""
+    if out is None and not dry_run:
+        raise InputError("out", None, "must name the folder for the artefact", "give --out DIR, or --dry-run to see what the run would need")
+    if out is None:
+        return where.doing(partial(condensing.needs, asked, where))
     return where.doing(partial(condensing.condense, condensing.Condense(asked, out, resume, dry_run, probe, where)))
 
 

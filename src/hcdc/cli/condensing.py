@@ -73,8 +73,7 @@ class Condense:
 
 def condense(request: Condense) -> Answer:
     """Condense, with checkpoints below `out`; refuses a folder that holds a run unless it is to be resumed."""
-    from hcdc._memory import machine_memory
-    from hcdc.condense import HCDC, Bank, check_memory, fitted, staged, stages_of
+    from hcdc.condense import staged
     from hcdc.run import condense_source
     from hcdc.store import Checkpoint, load_card, locked
 
@@ -86,19 +85,10 @@ def condense(request: Condense) -> Answer:
         checkpoint.remove()
         return show(request.out)
     _refuse_a_run(request, checkpoint.exists)
-    source, method, task = _read(request.asked)
-    spreads = isinstance(method, HCDC) and isinstance(method.driver, Bank)
-    request.where.need(
-        spreads, "method", f"{request.asked.method}, {request.asked.driver}", "take --method hcdc with its bank, or leave --engine out"
-    )
-    method = fitted(method, task)
-    needed, steps = check_memory(method, task), method.length()
-    stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
-    line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
-    lines = (*_columns(source), f"{line}; for an estimate of the time: hcdc doctor, with the same options but --out")
+    source, method, task, needed = _planned(request.asked, request.where)
     if request.dry_run:
-        return Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, lines)
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
+        return needed
+    sys.stderr.write("".join(f"{line}\n" for line in needed.lines))
     label = f"condensing {source.name} with {method.name}"
     with locked(request.out), request.where.opened() as engine, bar(label) as told:
         _refuse_a_run(request, checkpoint.exists)
@@ -110,6 +100,27 @@ def condense(request: Condense) -> Answer:
         if request.probe:
             look(request.out, condensed, source, engine)
     return show(request.out)
+
+
+def needs(asked: Asked, where: Where) -> Answer:
+    """Steps and memory of what is asked for, none of which is done."""
+    return _planned(asked, where)[-1]
+
+
+def _planned(asked: Asked, where: Where) -> tuple[Source, Condenser, Task, Answer]:
+    """The data, the method as it fits the machine, the task, and what `needs` says of them."""
+    from hcdc._memory import machine_memory
+    from hcdc.condense import HCDC, Bank, check_memory, fitted, stages_of
+
+    source, method, task = _read(asked)
+    spreads = isinstance(method, HCDC) and isinstance(method.driver, Bank)
+    where.need(spreads, "method", f"{asked.method}, {asked.driver}", "take --method hcdc with its bank, or leave --engine out")
+    method = fitted(method, task)
+    needed, steps = check_memory(method, task), method.length()
+    stages = ", ".join(f"{count} of {stage}" for stage, count in stages_of(method, "condensing").items())
+    line = f"{steps} steps ({stages}), about {needed / 2**30:.1f} GiB of memory (of {machine_memory() / 2**30:.1f})"
+    lines = (*_columns(source), f"{line}; for an estimate of the time: hcdc doctor, with the same options but --out")
+    return source, method, task, Answer({"data": source.name, "method": method.name, "steps": steps, "memory_bytes": needed}, lines)
 
 
 def doctor(asked: Asked) -> Answer:

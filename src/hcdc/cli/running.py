@@ -31,7 +31,9 @@ def run(file: Path, commands: Mapping[str, Command], *, resume: bool = False, dr
     TOML, `InputError` naming the key for one that a section has not, or whose value the flag would not take.
     """
     sections = read(file, commands)
-    out = sections[FIRST]["out"]
+    out = sections[FIRST].get("out")
+    if out is None:
+        raise InputError(f"{FIRST}.out", None, "must be given", f"add a line out = ... below [{FIRST}]")
     work = {FIRST: commands[FIRST](**sections[FIRST], resume=resume, dry_run=dry_run)}
     for name in [section for section in sections if section != FIRST]:
         more = {"resume": resume} if "resume" in inspect.signature(commands[name]).parameters else {}
