@@ -60,6 +60,14 @@ def test_conformance(driver: Any, tmp_path: Path) -> None:
     check_condenser(method(driver=driver), task(), tmp_path)
 
 
+def test_a_point_lies_in_memory_as_one_that_is_read() -> None:
+    """Whether a machine's products of views end in other bits than those of whole tensors, the machine decides."""
+    _, point, _ = measured("softmax")
+    tensors = point.tensors()
+    laid = {name: value.clone(memory_format=torch.contiguous_format).stride() for name, value in tensors.items()}
+    assert {name: value.stride() for name, value in tensors.items()} == laid
+
+
 @pytest.mark.parametrize("kind", RELAXATIONS)
 def test_a_point_has_the_hypergradient_in_alpha(kind: Any) -> None:
     """That of the weights of all operations, through the derivative of the relaxation; of the sampled ones where these are all."""

@@ -201,7 +201,7 @@ class CellMeasure:
         hyper = {"gate": problem.start()}
         if len(gates):
             found, _ = sensitivities(problem, expand(params, 1), expand(hyper, 1), some, self.synthetic)
-            sensitivity = {name: value[0].detach() for name, value in found.items()}
+            sensitivity = {name: compact(value[0].detach()) for name, value in found.items()}
         else:
             sensitivity = {name: torch.zeros(0, *value.shape) for name, value in params.items()}
         real = task.real.val.take(torch.randperm(task.real.val.size, generator=task.generator(42, seed))[: self.real_batch])
@@ -259,11 +259,16 @@ class CellFit:
 
         laid = {name: channels_last(value) for name, value in start.items()}
         found = descend(loss, laid, train.replace(x=channels_last(train.x)), self.solver, seed=seed, draws=drawn)
-        return {name: value.contiguous() for name, value in found.items()}
+        return {name: compact(value) for name, value in found.items()}
 
 
 def channels_last(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
+def compact(value: Tensor) -> Tensor:
+    """A copy that lies in memory as one that is read from a file does: products of views are rounded otherwise."""
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def parts(data: ImageData, chunk: int) -> Iterator[tuple[ImageData, float]]:
