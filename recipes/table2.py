@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept import figures
+from kept import figures, slug
 
 from hcdc._typing import Config
 from hcdc.bilevel import Recipe
@@ -38,7 +38,7 @@ ones."""
 COLUMNS = {
     "spearman_loss": "loss", "spearman_accuracy": "against accuracy", "spearman_top_half_loss": "better half, loss",
     "spearman_top_half_accuracy": "better half, accuracy", "found_test_accuracy": "test accuracy of the filter found",
-    "guarded_test_accuracy": "after a guard of 5", "seconds_condense": "condense, s", "seconds_search_condensed": "80 x 5 on S, s",
+    "guarded_test_accuracy": "after a guard of 5", "seconds_condense": "condense, s", "seconds_search_condensed": "{configs} x {trainings} on S, s",
 }  # fmt: skip
 CORRELATIONS = list(COLUMNS)[:4]
 
@@ -57,7 +57,7 @@ def tested(config: Config, task: Task, source: Source, arguments: argparse.Names
 
 def measured(source: Source, method: str, size: int, seed: int, judge: Judge, arguments: argparse.Namespace) -> dict[str, Any]:
     """The figures of one artefact, made and judged unless they are there already."""
-    folder = arguments.out / arguments.data / f"{method}-{size}-{seed}"
+    folder = arguments.out / slug(arguments.data) / f"{method}-{size}-{seed}"
 
     def measure() -> dict[str, Any]:
         settings: dict[str, Any] = {} if method == "hcdc" else {"criterion": "loss"}
@@ -85,11 +85,11 @@ def whole(source: Source, some: dict[str, Any], judge: Judge, arguments: argpars
     """What the full data itself reaches, by as many searches as there are condensations."""
 
     def measure(seed: int) -> float:
-        task = task_for(source, size=min(SIZES.get(arguments.data, (100,))))
+        task = task_for(source, size=source.splits.train.num_classes)  # what is trained on the whole graph does not depend on the size
         trials = searched(task.full, source.splits.train, source.splits.val, task, arguments.trials, seed)
         return tested(ranked(trials)[0].config, task, source, arguments)
 
-    folder, name = arguments.out / arguments.data, f"whole-{arguments.trials}-{arguments.trainings}"
+    folder, name = arguments.out / slug(arguments.data), f"whole-{arguments.trials}-{arguments.trainings}"
     reached = [figures(folder / f"{name}-{seed}.json", lambda seed=seed: measure(seed)) for seed in range(arguments.seeds)]
     keys = ("ceiling_loss", "ceiling_accuracy", "ceiling_top_half_loss", "ceiling_top_half_accuracy")
     ceilings = " | ".join("" if some[key] is None else f"{some[key]:.3f}" for key in keys)
@@ -128,7 +128,8 @@ def main() -> None:
         raise SystemExit(f"--sizes: no default for {arguments.data}; name them")
     judge = Judge(arguments.configs, arguments.trainings, arguments.config_seed, Ledger(arguments.out / "trainings"))
     print(f"{hardware()}; config seed {judge.config_seed}, {judge.seeds} trainings a filter, {arguments.seeds} condensation seeds\n")
-    print(f"| {arguments.data} | " + " | ".join(COLUMNS.values()) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    heads = " | ".join(COLUMNS.values()).format(configs=judge.configs, trainings=judge.seeds)
+    print(f"| {arguments.data} | {heads} |\n" + "|---" * (len(COLUMNS) + 1) + "|", flush=True)
     facts: list[dict[str, Any]] = []
     for method in arguments.methods:
         for size in sizes:
@@ -137,7 +138,7 @@ def main() -> None:
             if method == arguments.methods[0]:
                 print(row(f"strong floor, {size}", facts, "floor_strong"), flush=True)
     if arguments.picture:
-        draw(arguments.out / arguments.data / f"{arguments.methods[0]}-{sizes[0]}-0", source, judge, arguments.picture)
+        draw(arguments.out / slug(arguments.data) / f"{arguments.methods[0]}-{sizes[0]}-0", source, judge, arguments.picture)
     print(whole(source, facts[0], judge, arguments))
 
 

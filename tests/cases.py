@@ -309,6 +309,7 @@ BROKEN_GRAPHS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]]
     "mask of another length": (_with(val=lambda mask: mask[:-1]), "val_mask"),
     "edge above": (_with(edge_index=_set((1, 0), 15)), "edge_index"),
     "edge below": (_with(edge_index=_set((0, 0), -1)), "edge_index"),
+    "features of no dimension": (_with(x=lambda x: x[:, :0]), "x"),
     "edges transposed": (_with(edge_index=lambda e: e.T), "edge_index"),
 }
 """A change to `graph_tensors()` and the argument that the error must name."""

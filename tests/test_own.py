@@ -385,6 +385,11 @@ BAD = {
         "`lr` enters",
     ),
     "no configurations": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).rank([]), "`configs`"),
+    "one configuration for a list": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).rank({"gate": 0.5}), "`configs`"),
+    "validation targets that are one": (
+        lambda: own(lambda: Net(1), arrays(classes=0)[0], (VAL[0], torch.ones(len(VAL[0]))), **SMALL),
+        "`val` = .* equal",
+    ),
     "no test data": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).evaluate(), "`test` = None"),
 }
 

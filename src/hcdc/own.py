@@ -150,7 +150,7 @@ class Calibrated:
 
     def rank(self, configs: Sequence[Config], *, seed: int = 0) -> tuple[Trial, ...]:
         """The configurations trained on the condensed set, best first."""
-        if not configs:
+        if not configs or isinstance(cast("object", configs), Mapping):
             raise InputError("configs", configs, "must hold one configuration or more", "give a list of them, as space.configs(20, seed=0) does")
         return tuple(ranked(self.objective.trials(configs, seed)))
 

@@ -60,6 +60,13 @@ CORESETS = {"random": RANDOM, "herding": HERDING, "k-center": K_CENTER, "centroi
 METHODS = ("hcdc", *CORESETS, *GRAPH_METHODS, *IMAGE_METHODS)
 ONLY = {"graph": ("paths", *GRAPH_METHODS), "images": tuple(IMAGE_METHODS)}
 """Methods that condense one kind of data and no other."""
+HAVE = {
+    "train-from": "hcdc has it",
+    "relaxation": "hcdc on nasbench201 has it",
+    "formation": f"{', '.join(IMAGE_METHODS)}, and hcdc on nasbench201 have it",
+    "soft-labels": f"{', '.join(IMAGE_METHODS)} and hcdc have it",
+}
+"""Which methods have a choice of `adjusted`."""
 DRIVERS = ("bank", "algorithm1")
 TRAINED = 300
 """Steps of the network by whose embedding herding and k-center compare images."""
@@ -173,7 +180,7 @@ def adjusted(
     for flag, (name, value) in given.items():
         if name not in known:
             shown = value.name if name == "train" else value
-            raise InputError(flag, shown, f"{method.name} has no such choice on this data and space", "leave it out")
+            raise InputError(flag, shown, f"{method.name} has no such choice on this data and space", f"leave it out; {HAVE[flag]}")
     return replace(method, **dict(given.values()))  # pyright: ignore[reportArgumentType]
 
 

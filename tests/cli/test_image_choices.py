@@ -71,6 +71,7 @@ BROKEN = {
     "a relaxation of no cells": (["--relaxation", "gdas"], "`relaxation` = 'gdas': hcdc has no such choice"),
     "soft labels of real images": (["--method", "random", "--soft-labels"], "`soft-labels` = True: random has no such choice"),
     "sides that cannot be divided": (["--method", "dm", "--formation", "3"], "`formation` = 3: must divide the sides"),
+    "sides of what has whole images": (["--formation", "2"], "no such choice on this data and space; leave it out; dc, dsa, dm, kip, tm"),
     "a decay searched with cells": (["--space", "nasbench201", "--regularise", "decay"], "`regularise` = ('decay',): condenses for cells alone"),
     "no artefact to train on": (["--train-from", "nowhere"], "nowhere is not a folder"),
     "fewer images than classes": (["--size", "9"], "`size` = 9: must lie between 10 (one a class)"),

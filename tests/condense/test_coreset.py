@@ -92,6 +92,13 @@ def test_images_are_compared_by_a_trained_network(method):
     assert (torch.cdist(x, means).argmin(1) == data.y).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("method", [HERDING, K_CENTER], ids=lambda method: method.name)
+def test_images_of_a_regression_are_compared_by_their_pixels(method):
+    data = replace(small.images().train, y=torch.linspace(0, 1, small.images().train.size), num_classes=0)
+    by_pixels, asked = (some.select(data, 9, torch.Generator().manual_seed(0)) for some in (method, replace(method, trained=30)))
+    assert torch.equal(by_pixels.x, asked.x)
+
+
 @pytest.mark.parametrize("method", [HERDING, K_CENTER, CENTROIDS], ids=lambda method: method.name)
 def test_a_class_that_is_not_there_is_left_out(method):
     data = small.images().train

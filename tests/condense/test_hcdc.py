@@ -28,6 +28,18 @@ def batch(task, count=3):
     return hyper, train, fit(task.condensed.problem, hyper, train, Adam(30, 0.05), seed=0)
 
 
+def test_what_reads_no_graph_is_condensed_too():
+    """A filter of order 0: S_val's features are learned, and its edges stay as they were."""
+    task = small.task()
+    problem = dataclasses.replace(task.condensed.problem, order=0)
+    recipe = Recipe(problem, task.condensed.solver)
+    task = dataclasses.replace(task, condensed=recipe, full=recipe, space=problem.space())
+    method = HCDC(driver=Bank(starts=4, stages=1, chunk=4, steps=3, batch=4))
+    begun, made = method.init(task)["val"], condense(method, task, CARD).val
+    assert not torch.equal(made.x, begun["x"])
+    assert torch.equal(made.adjacency, begun["adjacency"])
+
+
 @pytest.mark.parametrize("direct", [True, False])
 def test_total_derivative_is_the_implicit_hypergradient(direct):
     task = small.task()

@@ -23,6 +23,13 @@ def test_a_budget_beyond_the_data_names_argument_value_rule_and_remedy(budget, n
         dataclasses.replace(small.task(), budget=Budget(*budget))
 
 
+def test_a_part_with_fewer_examples_than_classes_cannot_be_condensed():
+    task = small.task()
+    few = task.real.val.only(task.real.val.mask & (task.real.val.mask.cumsum(0) <= 2))
+    with pytest.raises(InputError, match="`val-size` = 9: there are 2 validation examples of 3 classes; enlarge"):
+        dataclasses.replace(task, real=task.real._replace(val=few))
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.data())
 def test_choose_keeps_proportions_and_every_class(counts, data):

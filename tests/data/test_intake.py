@@ -103,6 +103,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "dates": ((pandas.DataFrame({"a": pandas.date_range("2020", periods=12)}), Y), "dates and durations are no numbers"),
     "a stream of hugging face": (hugging_face(x=X, label=Y).to_iterable_dataset(), "load it without streaming"),
     "splits of hugging face": (datasets.DatasetDict(train=hugging_face(x=X, label=Y)), r"must name the label among the columns \['train'\]"),
+    "labels of text in an array": ((X, np.asarray(["cat", "dog"] * 6)), "`train` = 'cat': labels must be numbers"),
+    "one-hot labels": ((X, np.eye(3)[Y]), "take its argmax"),
+    "no examples": ((X[:0], Y[:0]), "`train` = 'no examples'"),
+    "pictures with a palette": ([(Image.new("RGB", (4, 4)).quantize(4), 0)] * 3, "no palette"),
     "pictures of 16 bits": ([(Image.new("I;16", (4, 4)), 0)] * 3, "must have 8 bits a channel"),
 }
 
@@ -113,10 +117,18 @@ def test_what_cannot_be_read_is_refused(given: Any, said: str) -> None:
         Intake.of(given)
 
 
-@pytest.mark.parametrize(("val", "said"), [((X[:, :2], Y), "as in training"), ((X, Y + 1), "labels run from 0 to 2"), ((X, Y * 0.5), "integers in")])
+@pytest.mark.parametrize(
+    ("val", "said"),
+    [((X[:, :2], Y), "as in training"), ((X, Y + 1), "`val` = 'class 3': training has classes 0 to 2; move"), ((X, Y * 0.5), "integers in")],
+)
 def test_validation_data_must_fit(val: Any, said: str) -> None:
     with pytest.raises(DataError, match=said):
         Intake.of((X, Y))[0].read(val, "val")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_labels_may_be_unsigned(dtype: type) -> None:
+    assert torch.equal(Intake.of((X, Y.astype(dtype)))[1].y, torch.from_numpy(Y))
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])

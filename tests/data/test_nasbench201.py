@@ -33,6 +33,7 @@ def test_columns(root: Path) -> None:
     assert table.accuracy(["|b~0|", "|a~0|"]).tolist() == [93.25, 85.5]
     assert table.accuracy(["|b~0|"], "c10_test_12ep").dtype == torch.float64
     assert table.score(["|a~0|", "|b~0|"], "flops").tolist() == [7, 19.5]
+    assert table.accuracy("|b~0|").tolist() == [93.25]
     assert table.accuracy([]).shape == (0,)
 
 

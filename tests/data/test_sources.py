@@ -94,6 +94,24 @@ def test_npz_of_narrow_integers(file: Path, dtype: type) -> None:
     assert same(load(file).splits.train, graph_splits(**graph_tensors()).train)
 
 
+UNFIT = {
+    "edges with weights": (arrays(edge_weight=np.full(arrays()["edge_index"].shape[1], 0.5)), "edges of a real graph have no weights"),
+    "classes from 1": (arrays(y=arrays()["y"] + 1), "count the classes from 0"),
+}
+
+
+@pytest.mark.parametrize(("fields", "said"), UNFIT.values(), ids=UNFIT)
+def test_graphs_that_cannot_be_condensed(file: Path, fields: dict[str, np.ndarray], said: str) -> None:
+    np.savez(file, **fields)
+    with pytest.raises(DataError, match=said):
+        load(file)
+
+
+def test_weights_of_one_are_none(file: Path) -> None:
+    np.savez(file, **arrays(edge_weight=np.ones(arrays()["edge_index"].shape[1])))
+    assert same(load(file).splits.train, graph_splits(**graph_tensors()).train)
+
+
 def pickled() -> dict[str, np.ndarray]:
     return arrays(y=np.array([{}] * 15, dtype=object))
 

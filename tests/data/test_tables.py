@@ -76,6 +76,8 @@ BROKEN: dict[str, tuple[Any, Any, str]] = {
     "one class": (COLUMNS, [1] * 8, "two classes or more"),
     "an identifier": ({"name": [f"n{at}" for at in range(900)]}, np.arange(900) % 2, "900 categories"),
     "three dimensions": (np.zeros((8, 2, 2)), CLASSES, "must have shape [n, columns]"),
+    "numbers past squaring": (with_("age", 0, 1e200), CLASSES, "`age` = 'up to 1e+200'"),
+    "numbers below squaring": (COLUMNS | {"age": [1e-200 * at for at in range(8)]}, CLASSES, "`age` = 'up to 4e-200'"),
     "no table": (3, CLASSES, "must be a frame"),
 }
 

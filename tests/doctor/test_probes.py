@@ -95,9 +95,12 @@ def test_what_is_wrong_is_found(model: Any, axes: dict[str, Any], level: str, sa
     assert all(len(finding.remedy) > 10 for finding in checkup.findings)
 
 
-def test_inputs_of_another_scale() -> None:
-    large = Splits(*(part.replace(x=part.x * 255) for part in DATA))
-    assert "unit scale" in own(Net, large, space=Space(DECAY), size=4).check(timed=False).lines()[0]
+@pytest.mark.parametrize(("scales", "said"), [((255, 1), "training inputs reach"), ((1, 255), "validation inputs reach")])
+def test_inputs_of_another_scale(scales: tuple[int, int], said: str) -> None:
+    large = Splits(*(part.replace(x=part.x * scale) for part, scale in zip(DATA, (*scales, 1), strict=True)))
+    (line,) = own(Net, large, space=Space(DECAY), size=4).check(timed=False).lines()
+    assert said in line
+    assert "unit scale" in line
 
 
 def test_a_model_that_memory_does_not_hold_is_told_by_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,13 @@ class TestBill:
             assert np.interp(x, line.get_xdata(), line.get_ydata()) == pytest.approx(y)
         assert shows(pixels(figure), plots.ORANGE) > 20
 
+    def test_a_set_that_cost_nothing_has_no_bar_and_no_mark_for_it(self) -> None:
+        figure = plots.bill(plots.Bill(0.0, 40.0, 400.0, 40, 1))
+        assert len(figure.axes[1].get_lines()) == 2
+        legend = figure.axes[0].get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == ["search"]
+
     @pytest.mark.parametrize("even", [None, 10**7])
     def test_no_mark_where_there_is_nothing_to_see(self, even: int | None) -> None:
         figure = plots.bill(plots.Bill(90.0, 40.0, 40.0, 40, even))

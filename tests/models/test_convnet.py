@@ -160,6 +160,7 @@ def test_the_size_of_the_images_fits_the_network(side: int, width: int, depth: i
 
 BROKEN = [
     {"width": 3},
+    {"width": 4.5},
     {"depth": 0},
     {"depth": 4},
     {"searched": ("lr",)},

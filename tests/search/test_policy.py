@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hcdc.bilevel import WORST
-from hcdc.errors import InputError
+from hcdc.errors import InputError, SpaceError
 from hcdc.search import GraphNAS, Reinforce, Trial
 from hcdc.search.graphnas import lstm
 from hcdc.search.policy import decide
@@ -77,6 +77,12 @@ def test_the_recurrent_cell_is_that_of_torch():
         cell.bias_hh.zero_()
     token, hidden, memory = torch.randn(3, 5, generator=generator(1))
     torch.testing.assert_close(lstm(params, token, hidden, memory), cell(token, (hidden, memory)))
+
+
+@pytest.mark.parametrize("searcher", [Reinforce(), GraphNAS()], ids=["reinforce", "graphnas"])
+def test_a_seed_that_no_generator_takes_is_refused(searcher):
+    with pytest.raises(SpaceError, match="`seed`"):
+        searcher.run(goal(), trials=2, seed=2**70)
 
 
 def test_settings_out_of_range():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -51,9 +52,13 @@ def test_other_cells_that_are_none() -> None:
         Cell(("none",))
     with pytest.raises(SpaceError, match="`edge 0->1` = 'None'"):
         Cell.of({})
-    for index in (-1, 15625):
+    strange: list[Any] = [-1, 15625, 3.5, "5", None]
+    for index in strange:
         with pytest.raises(SpaceError, match="`index` = "):
             Cell.at(index)
+    nothing: Any = None
+    with pytest.raises(SpaceError, match="`cell` = "):
+        Cell.parse(nothing)
 
 
 @needs_data

@@ -62,7 +62,7 @@ Neighbours = Annotated[int | None, typer.Option(help="hcdc: neighbours of a node
 Relaxation = Annotated[str | None, typer.Option(help="hcdc on nasbench201: softmax, gumbel or gdas, a sampled cell [default: gdas].")]
 TrainFrom = Annotated[Path | None, typer.Option(metavar="DIR", help="hcdc: take S_train from this artefact.")]
 SoftLabels = Annotated[bool, typer.Option("--soft-labels", help="Images: labels are probabilities; hcdc learns them.")]
-Formation = Annotated[int, typer.Option(help="Images are learned at 1/formation of each side.")]
+Formation = Annotated[int, typer.Option(help="dc, dsa, dm, kip, tm, and hcdc on nasbench201: images are learned at 1/formation of each side.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch DATA where it is absent; without this nothing goes over a network.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a finished `hcdc condense`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]

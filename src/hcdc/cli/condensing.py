@@ -135,6 +135,7 @@ def doctor(asked: Asked) -> Answer:
 
 def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
     """The data, and what is to be done with it."""
+    from hcdc.condense import shrunk
     from hcdc.data import load
     from hcdc.run import adjusted, method_named, task_for, train_from
 
@@ -148,6 +149,8 @@ def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
         raise InputError("soft-labels", True, "labels are learned of images with classes only", "leave it out")
     task = task_for(source, size=asked.size, val_size=asked.val_size, seed=asked.seed, family=asked.space, **asked.family)
     method = adjusted(method_named(asked.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
+    if source.kind == "images":
+        shrunk(source.splits.train.x[:1], choices.get("formation", 1))
     return source, method, task
 
 

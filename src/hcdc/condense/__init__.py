@@ -10,7 +10,7 @@ from hcdc.condense.existing import Existing
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
 from hcdc.condense.hcdc_cells import TRAINED_CELLS, CellBank, CellHCDC, CellPaths
-from hcdc.condense.images import ImageCondenser
+from hcdc.condense.images import ImageCondenser, shrunk
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import condense, recipe_from_card, recipes_of
 from hcdc.condense.pilot import Choice, Pilot, Tried
@@ -23,5 +23,5 @@ __all__ = [
     "TRAINED_CELLS", "Algorithm1", "Bank", "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint",
     "Choice", "Condenser", "Coreset", "Existing", "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last",
     "check_memory", "condense", "default_recipes", "first_configs", "fitted", "narrowed", "peak_memory", "recipe_from_card",
-    "recipes_of", "staged", "stages_of", "timed", "total_derivative",
+    "recipes_of", "shrunk", "staged", "stages_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -115,7 +115,7 @@ class Coreset:
         if self.trained:
             if not isinstance(data, ImageData):
                 raise InputError("trained", self.trained, "trains a network of images, which these data are not", "leave it out")
-            x = trained_embedding(data, self.trained, generator)
+            x = trained_embedding(data, self.trained, generator) if data.num_classes else x
         quota = torch.bincount(labels[chosen], minlength=classes).tolist()
         return x, [(labels == label).nonzero().squeeze(1) for label in range(classes)], quota
 

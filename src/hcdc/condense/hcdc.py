@@ -167,7 +167,8 @@ class HCDC(Calibration):
         leaves = as_leaves({name: val.learnable()[name] for name in names})
         terms = self.losses(task, points, val.replace(**leaves))
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
-        slopes = dict(zip(names, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        slopes = dict(zip(names, found, strict=True))
         metrics = {METRICS[name]: float(term.detach()) for name, term in terms.items()}
         scale = float(state["health"]["rate"]) * cosine(number, self.updates())
         rates = {name: scale * (self.lr_structure if name == "adjacency" else self.lr) for name in names}

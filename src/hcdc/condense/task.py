@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hcdc._tensors import generator_for
 from hcdc.bilevel import SGD, Adam, Recipe
-from hcdc.data import GraphData, Real, TableData
+from hcdc.data import GraphData, Real, TableData, check_spread
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.models import ModuleProblem, NasBench201, problem_for, sample
@@ -59,8 +59,12 @@ class Task:
             if not classes <= wanted <= most:
                 part = "training" if name == "size" else "validation"
                 least = f"{classes} (one a class)" if data.num_classes else "1"
+                if most < classes:
+                    raise InputError(name, wanted, f"there are {most} {part} examples of {classes} classes", "enlarge this part of the data")
                 rule = f"must lie between {least} and {most} (the {part} examples)"
                 raise InputError(name, wanted, rule, "choose a number in between")
+        for name, data in self.real._asdict().items():
+            check_spread(data, name)
         for name, recipe in {"condensed": self.condensed, "full": self.full}.items():
             if isinstance(self.real.train, GraphData) and recipe.solver.batch_size is not None:
                 rule = "cuts a graph into batches of nodes without their neighbours"

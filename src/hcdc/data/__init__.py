@@ -2,7 +2,7 @@
 
 from hcdc.data.base import Data, Real, Splits
 from hcdc.data.download import fetch
-from hcdc.data.examples import Examples, check_examples, example_splits
+from hcdc.data.examples import Examples, check_examples, check_spread, example_splits
 from hcdc.data.graphs import (
     HIDDEN,
     GraphData,
@@ -21,7 +21,7 @@ from hcdc.data.tables import Column, TableData, TableEncoder, read_columns, shuf
 
 __all__ = [
     "HIDDEN", "BlockModel", "Column", "Data", "Examples", "GraphData", "ImageData", "Intake", "NasBench201Table", "Real",
-    "Source", "Sparse", "Splits", "TableData", "TableEncoder", "block_model", "check_examples", "example_splits", "fetch",
+    "Source", "Sparse", "Splits", "TableData", "TableEncoder", "block_model", "check_examples", "check_spread", "example_splits", "fetch",
     "fingerprint", "from_pyg", "graph_splits", "image_splits", "kind_of", "load", "propagated", "read_columns", "read_graph",
     "shuffled_parts", "symmetric_adjacency", "table_splits", "to_pyg",
 ]  # fmt: skip

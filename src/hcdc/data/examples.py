@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from hcdc._tensors import TensorDict, largest
-from hcdc.data.base import Splits
+from hcdc.data.base import Data, Splits
 from hcdc.errors import DataError
 
 
@@ -72,6 +72,14 @@ def example_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], n
     return Splits(*(whole.take(part) for part in parts))
 
 
+def check_spread(data: Data, name: str) -> None:
+    """Raise `DataError` where the targets of a regression are one number throughout, against which R^2 has no meaning."""
+    targets = data.labels()
+    if not data.num_classes and bool((targets == targets[0]).all()):
+        rule = "those of a part must differ, since R^2 is measured against their variance"
+        raise DataError(name, f"{targets.numel()} equal targets", rule, "check the target, or cut the data again")
+
+
 def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int | None = None, *, unit: str = "example") -> int:
     """The number of classes of `y`, 0 for a regression; `train` are the examples among which every class must be.
 
@@ -80,7 +88,8 @@ def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int 
     """
     if y.ndim != 1 or y.numel() == 0 or x.ndim < 2 or y.shape[0] != x.shape[0]:
         given = f"x {list(x.shape)}, y {list(y.shape)}"
-        raise DataError("y", given, f"x must be [n, ...] and y [n], a label for each {unit}", "flatten y if it is [n, 1], give x a row a label")
+        remedy = "flatten y if it is [n, 1], take its argmax if it is one-hot, give x a row a label"
+        raise DataError("y", given, f"x must be [n, ...] and y [n], a label for each {unit}", remedy)
     if not x.is_floating_point():
         raise DataError("x", f"{list(x.shape)} {x.dtype}", "must be floating", "convert it, and bring it to unit scale")
     for name, value in {"x": x, "y": y}.items():
@@ -94,7 +103,8 @@ def check_examples(x: Tensor, y: Tensor, train: Tensor | None, num_classes: int 
     return _check_classes(y, train, num_classes, unit)
 
 
-def _check_classes(y: Tensor, train: Tensor | None, num_classes: int | None, unit: str) -> int:
+def _check_classes(given: Tensor, train: Tensor | None, num_classes: int | None, unit: str) -> int:
+    y = given.long()  # of unsigned integers torch knows no maximum
     classes = int(y.max()) + 1 if num_classes is None else num_classes
     if int(y.min()) < 0 or int(y.max()) >= classes:
         raise DataError("y", f"{int(y.min())}..{int(y.max())}", f"labels run from 0 to {classes - 1}", "renumber the classes")

@@ -196,11 +196,11 @@ def graph_splits(
     """
     if y.ndim != 1 or y.numel() == 0:
         raise DataError("y", tuple(y.shape), "must have shape [n], one class a node", "flatten it if it is [n, 1]")
-    n = int(y.shape[0])
+    n, y = int(y.shape[0]), y.long()
     classes = int(y.max()) + 1 if num_classes is None else num_classes
     _check(x, edge_index, y, (train, val, test), n, classes)
     adjacency = symmetric_adjacency(edge_index, n)
-    whole = GraphData(x, adjacency, y.long(), torch.ones(n, dtype=torch.bool), classes)
+    whole = GraphData(x, adjacency, y, torch.ones(n, dtype=torch.bool), classes)
     return Splits(*(whole.only(mask.bool()) for mask in (train, val, test)))
 
 
@@ -270,6 +270,8 @@ def _check(x: Tensor | Sparse, edges: Tensor, y: Tensor, masks: tuple[Tensor, ..
     values = x.csr.values() if isinstance(x, Sparse) else x
     if len(x.shape) != 2 or x.shape[0] != n:
         raise DataError("x", tuple(x.shape), f"must have shape [{n}, d], a row for each label", "check the rows of `x` against `y`")
+    if not x.shape[1]:
+        raise DataError("x", tuple(x.shape), "must have one column or more", "give nodes a feature, as a column of ones")
     if not math.isfinite(largest(values)):
         count = int((~torch.isfinite(values)).sum())
         raise DataError("x", f"{count} NaN or infinite values", "features must be finite", "drop or impute them first")
@@ -293,4 +295,5 @@ def _check(x: Tensor | Sparse, edges: Tensor, y: Tensor, masks: tuple[Tensor, ..
         raise DataError("y", f"{classes} classes", f"there are {n} nodes, and every class needs a training node", "renumber the classes")
     missing = sorted(set(range(classes)) - set(y[masks[0]].tolist()))
     if missing:
-        raise DataError("train_mask", f"classes {missing} absent", "every class needs a training node", "add one or drop the class")
+        remedy = "count the classes from 0" if missing == [0] else "add one or drop the class"
+        raise DataError("train_mask", f"classes {missing} absent", "every class needs a training node", remedy)

@@ -58,7 +58,7 @@ class Intake:
             encoder = TableEncoder.fitted(raw.inputs, raw.labels, rows, target or "y")
             data = encoder(raw.inputs, raw.labels, rows)
             return cls(target, data.num_classes, encoder, (data.num_features,)), data
-        y = _tensor(raw.labels, "y")
+        y = _labels(raw.labels, "train")
         classes = check_examples(raw.inputs, y, torch.arange(y.shape[0]))
         intake = cls(target, classes, None, tuple(raw.inputs.shape[1:]))
         return intake, intake._container(raw.inputs, y)
@@ -71,11 +71,14 @@ class Intake:
         if self.encoder is not None and isinstance(raw.inputs, dict):
             return self.encoder(raw.inputs, raw.labels)
         assert isinstance(raw.inputs, Tensor)
-        y = _tensor(raw.labels, "y")
+        y = _labels(raw.labels, name)
         if tuple(raw.inputs.shape[1:]) != self.shape:
             raise DataError(name, list(raw.inputs.shape), f"must be [n, {', '.join(map(str, self.shape))}] as in training", "shape all parts alike")
         if self.num_classes and y.is_floating_point():
             raise DataError(name, y.dtype, "labels are integers in training", "give the labels of all parts one type")
+        if self.num_classes and (unseen := int(y.long().max())) >= self.num_classes:
+            rule = f"training has classes 0 to {self.num_classes - 1}"
+            raise DataError(name, f"class {unseen}", rule, "move an example of it to the training data, or leave the class out")
         check_examples(raw.inputs, y if self.num_classes else y.float(), None, self.num_classes or None)
         return self._container(raw.inputs, y)
 
@@ -161,10 +164,9 @@ def _pairs(source: Iterable[Any], name: str) -> Raw:
     if not found or any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in found):
         shown = type(found[0]).__name__ if found else "no examples"
         raise DataError(name, shown, "a dataset must give pairs (input, label)", "wrap it so that it does")
-    words = [y for _, y in found if isinstance(y, str)]
-    if words:
-        raise DataError(name, words[0], "labels of a dataset must be numbers", "number the classes from 0")
-    return Raw(_stacked([x for x, _ in found], name), torch.stack([torch.as_tensor(y) for _, y in found]))
+    labels = [y for _, y in found]
+    _check_numbered(labels, name)
+    return Raw(_stacked([x for x, _ in found], name), torch.stack([torch.as_tensor(y) for y in labels]))
 
 
 def _stacked(values: list[Any], name: str) -> Tensor:
@@ -181,13 +183,29 @@ def _array(value: Any) -> Any:
     if not hasattr(value, "getbands"):
         return value
     pixels = np.asarray(value)
-    if pixels.dtype != np.uint8:
-        raise DataError("image", value.mode, "must have 8 bits a channel", "convert it to mode L or RGB")
+    if pixels.dtype != np.uint8 or value.mode in ("P", "PA"):
+        raise DataError("image", value.mode, "must have 8 bits a channel and no palette", "convert it to mode L or RGB")
     return np.atleast_3d(pixels).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
 
 
 def _is_table(data: Any) -> bool:
     return isinstance(data, Mapping) or (hasattr(data, "columns") and hasattr(data, "iloc"))
+
+
+def _labels(values: Any, name: str) -> Tensor:
+    """[n], of which there is one or more."""
+    if not isinstance(values, Tensor):
+        _check_numbered(np.atleast_1d(np.asarray(values, dtype=object)), name)
+    y = _tensor(values, "y")
+    if not y.numel():
+        raise DataError(name, "no examples", "every part needs one or more", "cut the data again")
+    return y
+
+
+def _check_numbered(labels: Iterable[Any], name: str) -> None:
+    words = [label for label in labels if isinstance(label, str)]
+    if words:
+        raise DataError(name, words[0], "labels must be numbers", "number the classes from 0")
 
 
 def _tensor(value: Any, name: str) -> Tensor:

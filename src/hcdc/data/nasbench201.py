@@ -63,7 +63,7 @@ def _column(table: Mapping[str, Mapping[str, float]], cells: Iterable[object], c
     known = list(next(iter(table.values())))
     if column not in known:
         raise DataError("column", column, f"must be one of {', '.join(known)}", "choose one of these")
-    names = [str(cell) for cell in cells]
+    names = [cells] if isinstance(cells, str) else [str(cell) for cell in cells]
     for name in names:
         if name not in table:
             raise DataError("cells", name, f"is not among the {len(table)} cells of this table", "choose among `cells()` and `scored()`")

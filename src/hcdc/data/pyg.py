@@ -26,14 +26,18 @@ def from_pyg(data: Any) -> Splits[GraphData]:
     for field in ("x", *FIELDS):
         if getattr(data, field, None) is None:
             raise DataError("data", f"no `{field}`", f"must have x, {', '.join(FIELDS)}", "add the field")
-    weights = getattr(data, "edge_weight", None)
-    if weights is not None and not bool((weights == 1).all()):
-        given = f"{float(weights.min()):.4g}..{float(weights.max()):.4g}"
-        raise DataError("edge_weight", given, "edges of a real graph have no weights", "drop the field, and all edges count alike")
+    check_unweighted(getattr(data, "edge_weight", None))
     x: Tensor = data.x.float()
     features = Sparse.from_dense(x) if x.ndim == 2 and (x != 0).float().mean() < 0.2 else x
     masks = (data.train_mask, data.val_mask, data.test_mask)
     return graph_splits(features, data.edge_index, data.y, *masks)
+
+
+def check_unweighted(weights: Any) -> None:
+    """Raise `DataError` for edges with weights, an array or a tensor, that are not all one."""
+    if weights is not None and not bool((weights == 1).all()):
+        given = f"{float(weights.min()):.4g}..{float(weights.max()):.4g}"
+        raise DataError("edge_weight", given, "edges of a real graph have no weights", "drop the field, and all edges count alike")
 
 
 def to_pyg(graph: GraphData | Splits[GraphData]) -> Data:

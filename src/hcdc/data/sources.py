@@ -33,7 +33,7 @@ from hcdc.data.inductive import inductive
 from hcdc.data.layout import DAMAGE, ROOT, data_folder
 from hcdc.data.ogb import OGB, load_ogb
 from hcdc.data.pickles import PARTS, check_planetoid
-from hcdc.data.pyg import FIELDS, from_pyg
+from hcdc.data.pyg import FIELDS, check_unweighted, from_pyg
 from hcdc.data.sbm import SBM, BlockModel, block_model
 from hcdc.data.sparse import Sparse
 from hcdc.data.tables import TableData, read_columns, shuffled_parts, table_splits
@@ -183,8 +183,10 @@ def load_npz(path: Path) -> Splits[GraphData]:
     try:
         tensors = {name: torch.from_numpy(_numbers(fields, name, "iub")) for name in FIELDS}
         x = torch.from_numpy(_numbers(fields, "x", "fiub")).float() if "x" in fields else _csr(fields)
+        weights = _numbers(fields, "edge_weight", "fiub") if "edge_weight" in fields else None
     except DAMAGE as error:
         raise FormatError(f"{path}: arrays of a wrong type or shape ({error})") from error
+    check_unweighted(weights)
     train, val, test = (tensors[name].bool() for name in ("train_mask", "val_mask", "test_mask"))
     return graph_splits(x, tensors["edge_index"].long(), tensors["y"].long(), train, val, test)
 

@@ -23,6 +23,9 @@ ROUNDING = 1e-14
 MOST = 256
 """Categories of a column beyond which it is taken for an identifier."""
 
+EXTREME = 1e150
+"""Magnitude beyond which a square leaves the numbers, as it does below its inverse."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -46,8 +49,12 @@ class Column:
             if len(found) > MOST:
                 raise DataError(name, f"{len(found)} categories", f"a column may have at most {MOST}", "drop the column or group its values")
             return cls(name, found)
+        largest = float(np.abs(values).max())
+        if largest and not 1 / EXTREME < largest < EXTREME:
+            rule = f"numbers must be 0, or their largest lie between {1 / EXTREME:g} and {EXTREME:g}, to be squared"
+            raise DataError(name, f"up to {largest:.4g}", rule, "bring the column to another unit, or mark what stands for a missing value")
         deviation = float(values.std())
-        constant = values.min() == values.max() or deviation <= ROUNDING * float(np.abs(values).max())
+        constant = values.min() == values.max() or deviation <= ROUNDING * largest
         return cls(name, (), float(values.mean()), 1.0 if constant else deviation)
 
     def encode(self, values: np.ndarray) -> Tensor:
@@ -197,7 +204,7 @@ def _target(name: str, values: Any) -> np.ndarray:
         raise DataError(name, list(array.shape), "the target must have shape [n]", "flatten it if it is [n, 1]")
     if array.dtype.kind in "iu":
         if array.size and int(array.min()) < 0:
-            remedy = "renumber the classes, or give floats for a regression (in a .csv, with a decimal point)"
+            remedy = "renumber the classes, or give floats for a regression (after the name of a .csv: ,task=classes or ,task=regression)"
             raise DataError(name, int(array.min()), "classes are not negative", remedy)
         return array.astype(str)
     return read_column(name, array)

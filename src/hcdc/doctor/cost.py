@@ -144,4 +144,4 @@ def _real(task: Task, measure: Measure, points: Points) -> None:
 def _update(task: Task, method: HCDC, points: Points, val: Any) -> None:
     leaves = as_leaves({name: value for name, value in val.learnable().items() if method.structure or name != "adjacency"})
     terms = method.losses(task, points, val.replace(**leaves))
-    torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(leaves.values()))
+    torch.autograd.grad(torch.stack(list(terms.values())).sum(), list(leaves.values()), allow_unused=True)

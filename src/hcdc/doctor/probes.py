@@ -181,14 +181,14 @@ def trains(patient: Patient) -> list[Finding]:
 
 
 def scaled(patient: Patient) -> list[Finding]:
-    """Inputs far from unit scale, which learned inputs cannot follow."""
-    x = sample(patient.task.real.train).x
-    if not isinstance(x, Tensor):
-        return []
-    largest = float(x.abs().max())
-    if largest <= 30:
-        return []
-    return [Finding("warns", f"inputs reach {largest:.3g}", "bring them to unit scale: learned inputs move by about 0.01 a step")]
+    """Inputs far from unit scale, which learned inputs cannot follow, and which other parts of the data may not share."""
+    found: list[Finding] = []
+    for part, data in {"training": patient.task.real.train, "validation": patient.task.real.val}.items():
+        x = sample(data).x
+        if isinstance(x, Tensor) and (largest := float(x.abs().max())) > 30:
+            remedy = "bring both parts to unit scale: learned inputs move by about 0.01 a step"
+            found.append(Finding("warns", f"{part} inputs reach {largest:.3g}", remedy))
+    return found
 
 
 PROBES: tuple[Callable[[Patient], list[Finding]], ...] = (

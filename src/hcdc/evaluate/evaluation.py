@@ -15,7 +15,7 @@ from hcdc._progress import Progress
 from hcdc._tensors import batch_size, take
 from hcdc._typing import Hyper
 from hcdc.condense import CENTROIDS, RANDOM, STRONG, Budget, Coreset, Task, recipes_of
-from hcdc.data import Source
+from hcdc.data import Source, check_spread
 from hcdc.engine import Engine, local
 from hcdc.errors import InputError
 from hcdc.evaluate.ranking import (
@@ -108,6 +108,8 @@ class Judge:
 
         splits = source.splits
         judged = {"val": splits.val, "test": splits.test} if self.thorough else {"val": splits.val}
+        for name, part in judged.items():
+            check_spread(part, name)
         if problem is not None:
             for part in (splits.train, *judged.values()):
                 batch_of(part)  # outside of any transform, so that it is kept

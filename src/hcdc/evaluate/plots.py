@@ -124,7 +124,7 @@ def bill(cost: Bill) -> Figure:
     _bars(top, cost, *time_unit(max(cost.full, cost.condense + cost.small)))
     for (first, last), name, colour in zip(paths, ("full data", "condense, then this set"), (GREY, BLUE), strict=True):
         bottom.plot([0, shown], [first / span, last / span], color=colour, lw=2, label=name)
-    if cost.break_even is not None and cost.break_even <= shown:
+    if cost.condense and cost.break_even is not None and cost.break_even <= shown:
         where = (cost.break_even, cost.full / cost.configs * cost.break_even / span)
         bottom.plot(*where, marker="o", ms=9, mfc="white", mec=ORANGE, mew=2, ls="none", label=f"even from {cost.break_even} on")
     bottom.set(xlabel="configurations tried", ylabel=f"time in all ({unit})", xlim=(0, shown), ylim=(0, None))
@@ -135,7 +135,8 @@ def bill(cost: Bill) -> Figure:
 
 def _bars(axes: Axes, cost: Bill, span: float, unit: str) -> None:
     names, first = ["this set", "full data"], [cost.condense / span, 0.0]
-    axes.barh(names, first, color=ORANGE, height=0.6, label="condensing")
+    if cost.condense:
+        axes.barh(names, first, color=ORANGE, height=0.6, label="condensing")
     axes.barh(names, [cost.small / span, cost.full / span], left=first, color=[BLUE, GREY], height=0.6, label="search")
     axes.invert_yaxis()
     axes.set_xlabel(f"time for {cost.configs} configurations ({unit})")

@@ -65,9 +65,9 @@ class ConvNet(Classifier):
             object.__setattr__(self, "width", 128 if side >= 16 else 64)
         if self.depth is None:
             object.__setattr__(self, "depth", max(1, min(3, side.bit_length() - 2)))
-        if self.channels < 4 or self.blocks < 1 or side >> (self.blocks - 1) < 2:
-            rule = f"must be at least 4 and 1, and leave 2 pixels of {side} before the last pooling"
-            raise InputError("width, depth", (self.width, self.depth), rule, "leave them out to fit the images")
+        if self.channels % 1 or self.blocks % 1 or self.channels < 4 or self.blocks < 1 or side >> (self.blocks - 1) < 2:
+            rule = f"must be whole, at least 4 and 1, and leave 2 pixels of {side} before the last pooling"
+            raise InputError("width, depth", (self.width, self.depth), rule, "leave them out to fit the images, of 2 pixels a side or more")
         if "depth" in self.searched and self.blocks < 2:
             raise InputError("searched", self.searched, "one block leaves no depth to search", "leave depth out, or take larger images")
         if self.groups is not None and not 1 <= self.groups <= self.num_classes:

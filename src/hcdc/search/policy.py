@@ -14,6 +14,7 @@ from hcdc._typing import Params
 from hcdc.bilevel import WORST
 from hcdc.errors import InputError
 from hcdc.search.base import Objective, Trial, check_trials
+from hcdc.spaces import seeded
 from hcdc.store import Ledger
 
 
@@ -63,7 +64,7 @@ def explored(policy: Policy, objective: Objective, trials: int, seed: int, check
     had drawn.
     """
     check_trials(trials)
-    kept, generator = Ledger(checkpoint), torch.Generator().manual_seed(seed)
+    kept, generator = Ledger(checkpoint), seeded(seed)
     values = [(name, axis.grid(policy.points)) for name, axis in objective.space.axes.items()]
     options = [len(grid) for _, grid in values]
     params = {key: value.requires_grad_() for key, value in policy.init(options, generator).items()}

@@ -115,6 +115,13 @@ class Choice:
 Axis: TypeAlias = Real | Int | Choice
 
 
+def seeded(seed: int) -> torch.Generator:
+    """A generator from `seed` as it is; raises `SpaceError` for one that torch does not take."""
+    if not -(2**63) <= seed < 2**63:
+        raise SpaceError("seed", seed, "must be a number of 64 bits", "take a smaller one")
+    return torch.Generator().manual_seed(seed)
+
+
 @dataclass(frozen=True)
 class Space:
     """Named axes, grouped into the tensors that a model family reads.
@@ -171,9 +178,7 @@ class Space:
         """Configurations without end; raises `SpaceError` for a `count` or seed that cannot be."""
         if count < 1:
             raise SpaceError("count", count, "must be at least 1", "ask for one configuration or more")
-        if not -(2**63) <= seed < 2**63:
-            raise SpaceError("seed", seed, "must be a number of 64 bits", "take a smaller one")
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         return (self.sample(generator) for _ in itertools.count())
 
     def grid(self, points: int) -> Iterator[dict[str, float | int | str]]:

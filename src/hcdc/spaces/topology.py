@@ -44,7 +44,7 @@ class Cell:
     @classmethod
     def parse(cls, text: str) -> Cell:
         """The cell of |op~0|+|op~0|op~1|+|op~0|op~1|op~2|; `SpaceError` names the edge that breaks the rule."""
-        nodes = [part.strip() for part in text.split("+")]
+        nodes = [part.strip() for part in str(text).split("+")]
         entries = [node[1:-1].split("|") if len(node) > 1 and node[0] == node[-1] == "|" else [] for node in nodes]
         if [len(entry) for entry in entries] != [1, 2, 3]:
             raise SpaceError("cell", text, "must have three nodes of one, two and three operations", f"write it as {_FORM}")
@@ -63,9 +63,9 @@ class Cell:
     @classmethod
     def at(cls, index: int) -> Cell:
         """The cell of an index of the benchmark's table."""
-        if not 0 <= index < len(all_cells()):
-            raise SpaceError("index", index, f"must lie between 0 and {len(all_cells()) - 1}", "take an index of the benchmark's table")
-        return all_cells()[index]
+        if index not in range(len(all_cells())):
+            raise SpaceError("index", index, f"must be whole and lie between 0 and {len(all_cells()) - 1}", "take an index of the benchmark's table")
+        return all_cells()[int(index)]
 
     @property
     def index(self) -> int:
