@@ -151,7 +151,9 @@ def test_what_a_target_is_may_be_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"may be classes or numbers: 49 different .*,target=price,task=regression, or task=classes"):
         load(path)
     assert load(f"{path},task=regression").splits.train.num_classes == 0
-    assert load(f"{path},target=price,task=regression").splits.train.target.name == "price"
+    for said in ("target=price,task=regression", "task=regression,target=price"):
+        train = load(f"{path},{said}").splits.train
+        assert (train.target.name, train.num_classes) == ("price", 0)
     assert load(f"{csv(tmp_path, 'a,y' + ''.join(f'{chr(10)}{k},{k % 2}.0' for k in range(20)))},task=classes").splits.train.num_classes == 2
     with pytest.raises(DataError, match=r"`task` = 'guess': must be one of regression, classes"):
         load(f"{path},task=guess")

@@ -44,7 +44,7 @@ IMAGES = ("digits", *LAYOUTS)
 TABLES = ("breast_cancer", "wine", "diabetes")
 INDUCTIVE = "inductive:"
 TASKS = ("regression", "classes")
-CSV = re.compile(r"(?P<path>.*\.csv)(,target=(?P<target>.*?))?(,task=(?P<task>\w+))?")
+CSV = re.compile(r"(?P<path>.*\.csv)(,task=(?P<first>\w+))?(,target=(?P<target>.*?))?(,task=(?P<last>\w+))?")
 WIDEST = 1 << 24
 """Columns of sparse features: what is made for every column, whether or not anything is in it, must fit in memory."""
 
@@ -118,7 +118,7 @@ def _load(name: str, folder: Path, download: bool) -> Splits[Any]:
     if name.endswith(".npz"):
         return load_npz(Path(name))
     if table := CSV.fullmatch(name):
-        return load_csv(Path(table["path"]), table["target"], table["task"])
+        return load_csv(Path(table["path"]), table["target"], table["last"] or table["first"])
     if re.fullmatch(r"[\w-]{1,64}", name) and (kept := folder / "graphs" / f"{name}.npz").is_file():
         return load_npz(kept)
     known = ", ".join((*PLANETOID, *OGB, *GRAPHSAINT, *IMAGES, *TABLES, SBM))
