@@ -390,6 +390,10 @@ BAD = {
         lambda: own(lambda: Net(1), arrays(classes=0)[0], (VAL[0], torch.ones(len(VAL[0]))), **SMALL),
         "`val` = .* equal",
     ),
+    "test targets that are one": (
+        lambda: condense_model(lambda: Net(1), *arrays(classes=0)[:2], **SMALL).evaluate((VAL[0], torch.ones(len(VAL[0]))), configs=4, seeds=1),
+        "`test` = .* equal",
+    ),
     "no test data": (lambda: condense_model(Net, TRAIN, VAL, **SMALL).evaluate(), "`test` = None"),
 }
 

@@ -135,7 +135,7 @@ def doctor(asked: Asked) -> Answer:
 
 def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
     """The data, and what is to be done with it."""
-    from hcdc.condense import shrunk
+    from hcdc.condense import check_formation
     from hcdc.data import load
     from hcdc.run import adjusted, method_named, task_for, train_from
 
@@ -150,7 +150,7 @@ def _read(asked: Asked) -> tuple[Source, Condenser, Task]:
     task = task_for(source, size=asked.size, val_size=asked.val_size, seed=asked.seed, family=asked.space, **asked.family)
     method = adjusted(method_named(asked.method, source.kind, problem=task.condensed.problem, **settings), train=train, **choices)
     if source.kind == "images":
-        shrunk(source.splits.train.x[:1], choices.get("formation", 1))
+        check_formation(source.splits.train.x, choices.get("formation", 1))
     return source, method, task
 
 

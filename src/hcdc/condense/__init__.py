@@ -10,7 +10,7 @@ from hcdc.condense.existing import Existing
 from hcdc.condense.gcond import GCOND_X, GCond
 from hcdc.condense.hcdc import HCDC, Algorithm1, Bank, first_configs
 from hcdc.condense.hcdc_cells import TRAINED_CELLS, CellBank, CellHCDC, CellPaths
-from hcdc.condense.images import ImageCondenser, shrunk
+from hcdc.condense.images import ImageCondenser, check_formation
 from hcdc.condense.kip import KIP
 from hcdc.condense.loop import condense, recipe_from_card, recipes_of
 from hcdc.condense.pilot import Choice, Pilot, Tried
@@ -22,6 +22,6 @@ __all__ = [
     "CENTROIDS", "DC", "DM", "DSA", "GCOND_X", "HCDC", "HERDING", "KIP", "K_CENTER", "NEIGHBOURS", "PATHS", "RANDOM", "STRONG", "TM",
     "TRAINED_CELLS", "Algorithm1", "Bank", "Budget", "Callback", "CellBank", "CellFit", "CellHCDC", "CellMeasure", "CellPaths", "CellPoint",
     "Choice", "Condenser", "Coreset", "Existing", "GCond", "ImageCondenser", "Measure", "Pilot", "Points", "Task", "Tried", "channels_last",
-    "check_memory", "condense", "default_recipes", "first_configs", "fitted", "narrowed", "peak_memory", "recipe_from_card",
-    "recipes_of", "shrunk", "staged", "stages_of", "timed", "total_derivative",
+    "check_formation", "check_memory", "condense", "default_recipes", "first_configs", "fitted", "narrowed", "peak_memory", "recipe_from_card",
+    "recipes_of", "staged", "stages_of", "timed", "total_derivative",
 ]  # fmt: skip

@@ -40,8 +40,8 @@ class Coreset:
     node of a path of hops + 1 nodes, at most `FARTHEST` + 1, that has these very features at every hop (`path_features`);
     only first nodes enter the loss, as many as there are nodes for, but one a class.
     `pick` chooses within each class by Â^hops X or by images, as pixels or, after `trained` steps of training a `ConvNet`
-    on all of the part, as that network's last layer reads them: herding (Welling 2009) follows the class mean, k-center
-    (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
+    on all of the part, as that network's last layer reads them (of a regression always as pixels): herding (Welling 2009)
+    follows the class mean, k-center (Sener and Savarese 2018) covers the class, from the example nearest to its mean.
     """
 
     features: Features = "raw"

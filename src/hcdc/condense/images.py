@@ -140,14 +140,19 @@ class ImageCondenser(ABC):
         return tuple(augment(x, drawn) for x in batches)
 
 
+def check_formation(x: Tensor, formation: int) -> None:
+    """Raise `DataError` where a side of the images [n, c, h, w] is no multiple of `formation`."""
+    if x.shape[-2] % formation or x.shape[-1] % formation:
+        raise DataError("formation", formation, f"must divide the sides of the images, {tuple(x.shape[-2:])}", "use 1 or another divisor")
+
+
 def shrunk(x: Tensor, formation: int) -> Tensor:
     """Images [n, c, h, w] at 1 / `formation` of each side, means of squares of pixels; `enlarged` brings them back.
 
-    At one budget of pixels formation^2 as many images are made (multi-formation, Kim et al. 2022). `DataError` where a side
-    is no multiple of `formation`.
+    At one budget of pixels formation^2 as many images are made (multi-formation, Kim et al. 2022). `DataError` as
+    `check_formation` has it.
     """
-    if x.shape[-2] % formation or x.shape[-1] % formation:
-        raise DataError("formation", formation, f"must divide the sides of the images, {tuple(x.shape[-2:])}", "use 1 or another divisor")
+    check_formation(x, formation)
     return functional.avg_pool2d(x, formation) if formation > 1 else x
 
 

@@ -57,8 +57,13 @@ class Examples:
 def check_parts(parts: tuple[Tensor, Tensor, Tensor]) -> None:
     """Raise `DataError` where one of the index vectors of train, validation and test is empty."""
     for name, part in zip(Splits._fields, parts, strict=True):
-        if part.numel() == 0:
-            raise DataError(name, "no examples", "every part needs one or more", "cut the data again")
+        check_filled(part, name)
+
+
+def check_filled(part: Tensor, name: str) -> None:
+    """Raise `DataError` where a part, given by its indices or its labels, is empty."""
+    if part.numel() == 0:
+        raise DataError(name, "no examples", "every part needs one or more", "cut the data again")
 
 
 def example_splits(x: Tensor, y: Tensor, parts: tuple[Tensor, Tensor, Tensor], num_classes: int | None = None) -> Splits[Examples]:

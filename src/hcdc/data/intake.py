@@ -21,7 +21,7 @@ from torch.utils.data import (
     default_convert,
 )
 
-from hcdc.data.examples import Examples, check_examples
+from hcdc.data.examples import Examples, check_examples, check_filled
 from hcdc.data.graphs import GraphData
 from hcdc.data.images import ImageData
 from hcdc.data.pyg import from_pyg
@@ -197,8 +197,7 @@ def _labels(values: Any, name: str) -> Tensor:
     if not isinstance(values, Tensor):
         _check_numbered(np.atleast_1d(np.asarray(values, dtype=object)), name)
     y = _tensor(values, "y")
-    if not y.numel():
-        raise DataError(name, "no examples", "every part needs one or more", "cut the data again")
+    check_filled(y, name)
     return y
 
 
